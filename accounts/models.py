@@ -1,0 +1,186 @@
+"""Who: people, the groups that say what they may read, and the keys of programs and agents."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts import keys
+from accounts.fields import CanonicalEmailField
+from accounts.roles import ROLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Group(models.Model):
+    """A circle of people who read the same sources. Carries no permission of Django's admin: roles do."""
+
+    name = models.CharField(max_length=150, unique=True)
+    description = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str | None, password: str | None = None, **fields: Any) -> User:
+        """A new user; without a password nobody can sign in as them. Raises IntegrityError on a known e-mail."""
+        user = self.model(email=email, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """An administrator with every right and every role."""
+        return self.create_user(
+            email, password, **{"is_staff": True, "is_superuser": True, "roles": list(ROLES)} | fields
+        )
+
+
+def known_roles(value: object) -> None:
+    """Raises ValidationError on anything but a list of known role codes."""
+    if not isinstance(value, list) or not all(role in ROLES for role in value):
+        raise ValidationError(f"Roles are a list out of: {', '.join(ROLES)}.")
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person, or a program that the relay's administrator added (those have no e-mail and no password)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = CanonicalEmailField("e-mail", unique=True, null=True, blank=True)
+    name = models.CharField(max_length=150, blank=True)
+    language = models.CharField(max_length=8, default="en")
+    timezone = models.CharField("time zone", max_length=64, default="Europe/Berlin")
+    groups = models.ManyToManyField(Group, related_name="members", blank=True)  # type: ignore[assignment]
+    roles = models.JSONField(default=list, blank=True, validators=[known_roles])
+    is_staff = models.BooleanField("may enter the admin", default=False)
+    is_active = models.BooleanField(default=True, help_text="Off: cannot sign in, tokens do not work.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        ordering = ("email", "created_at")
+
+    def __str__(self) -> str:
+        return self.email or self.name or str(self.id)
+
+    def retire(self) -> None:
+        """Ends the user at once: no sign-in, sessions gone, every token revoked. Their rows stay."""
+        with transaction.atomic():
+            self.is_active = False
+            self.session_salt = uuid.uuid4()
+            self.save(update_fields=["is_active", "session_salt"])
+            self.tokens.live().revoke()
+
+    # Part of every session's hash: a new salt ends all sessions at once.
+    session_salt = models.UUIDField(default=uuid.uuid4, editable=False)
+
+    def get_session_auth_hash(self) -> str:
+        """Changes with the password and with `session_salt`; a session with another hash is dead."""
+        return f"{super().get_session_auth_hash()}{self.session_salt.hex}"
+
+
+class TokenQuerySet(models.QuerySet["Token"]):
+    def live(self) -> Self:
+        """Neither revoked nor expired. Whether the user is still active is `usable`'s question."""
+        return self.filter(revoked_at=None).filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+
+    def usable(self) -> Self:
+        """Live, and its user (if it has one) is active."""
+        return self.live().filter(Q(user=None) | Q(user__is_active=True))
+
+    def with_key(self, key: str | bytes, kind: Token.Kind) -> Token | None:
+        """The usable token of this kind that this key opens."""
+        return self.usable().select_related("user").filter(digest=keys.digest(key), kind=kind).first()
+
+    def revoke(self) -> int:
+        """Ends them now and forgets the readable form of relay keys. Returns how many."""
+        return self.update(revoked_at=timezone.now(), sealed="")
+
+    def touch(self, uses: Iterable[tuple[int, datetime]]) -> None:
+        """Writes when each token (by id) was last used; called in batches, never by a request."""
+        tokens = [Token(id=pk, last_used_at=used) for pk, used in uses]
+        self.bulk_update(tokens, ["last_used_at"], batch_size=500)
+
+    def issue(
+        self,
+        kind: Token.Kind,
+        user: User | None = None,
+        *,
+        name: str = "",
+        days: float | None = None,
+        scopes: Iterable[str] = (),
+    ) -> tuple[Token, str]:
+        """A new token and its key, which cannot be shown again (a relay key only to the admin key's holder)."""
+        expires = timezone.now() + timedelta(days=days) if days else None
+        token = Token(kind=kind, user=user, name=name, expires_at=expires, scopes=list(scopes))
+        if kind == Token.Kind.API:
+            # The number in front is the row's own, as Laravel Sanctum's clients expect it.
+            secret = keys.new_api_secret()
+            token.digest, token.hint = keys.digest(f"draft {secret}"), secret[-4:]
+            with transaction.atomic():
+                token.save()
+                key = f"{token.pk}|{secret}"
+                token.digest = keys.digest(key)
+                token.save(update_fields=["digest"])
+            return token, key
+        key = keys.new_relay_key() if kind == Token.Kind.RELAY else keys.new_agent_key()
+        token.digest, token.hint = keys.digest(key), key[-4:]
+        token.sealed = keys.seal(key) if kind == Token.Kind.RELAY else ""
+        token.save()
+        return token, key
+
+
+class Token(models.Model):
+    """A key that a program (relay, api) or an agent shows instead of a password."""
+
+    class Kind(models.TextChoices):
+        RELAY = "relay", "relay: asks by contract 1"
+        API = "api", "api: PrivateGPT API v1"
+        AGENT = "agent", "agent: answers questions"
+
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    user = models.ForeignKey(User, models.CASCADE, null=True, blank=True, related_name="tokens")
+    name = models.CharField(max_length=100, blank=True)
+    digest = models.BinaryField(max_length=32, unique=True, editable=False)
+    sealed = models.TextField(blank=True, default="", editable=False)
+    hint = models.CharField(max_length=4, editable=False, help_text="The key's last four characters.")
+    scopes = models.JSONField(default=list, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = TokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (models.Index(fields=["kind", "revoked_at"]),)
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display().split(':')[0]} …{self.hint} {self.name}".strip()
+
+    @property
+    def state(self) -> str:
+        """ "live", "expired", "revoked", or "user inactive"."""
+        if self.revoked_at:
+            return "revoked"
+        if self.expires_at and self.expires_at <= timezone.now():
+            return "expired"
+        return "live" if self.user is None or self.user.is_active else "user inactive"

@@ -1,0 +1,39 @@
+"""The roles of contract 2 and what each may do in Django's admin."""
+
+from typing import Final
+
+# Code to what its holder may do, in the contract's words.
+ROLES: Final[dict[str, str]] = {
+    "ad": "Directory settings",
+    "analytics": "Analytics",
+    "documents": "Manage sources, upload",
+    "confluence-documents": "Import sources",
+    "smtp": "Mail settings",
+    "system": "System: logs, certificates, agents",
+    "users": "User administration",
+}
+ALIASES: Final[dict[str, str]] = {"Sources": "documents"}
+
+MANAGE: Final = ("view", "add", "change", "delete")
+READ: Final = ("view",)
+# Role to "app.model" to actions. A superuser needs none of them.
+ADMIN_PERMISSIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "users": {"accounts.user": ("view", "add", "change"), "accounts.group": MANAGE, "accounts.token": MANAGE},
+    "system": {
+        "relay.agent": ("view", "change"),
+        "relay.conversation": READ,
+        "accounts.token": READ,
+        "admin.logentry": READ,
+    },
+    "analytics": {"relay.agent": READ},
+}
+
+
+def admin_permissions(roles: list[str]) -> set[str]:
+    """Django's permission names ("app.action_model") that these roles bring; unknown roles bring none."""
+    found = set()
+    for role in roles:
+        for model, actions in ADMIN_PERMISSIONS.get(role, {}).items():
+            app, name = model.split(".")
+            found |= {f"{app}.{action}_{name}" for action in actions}
+    return found

@@ -1,0 +1,76 @@
+"""Settings from the environment, and the secrets that the data folder keeps.
+
+Each helper fails with one sentence that names the variable and what it may hold."""
+
+import os
+import secrets
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+ON = {"1", "on", "true", "yes"}
+OFF = {"0", "off", "false", "no"}
+
+
+def text(name: str, default: str = "") -> str:
+    """The variable without blanks around it; an empty one counts as not set."""
+    return os.environ.get(name, "").strip() or default
+
+
+def switch(name: str, default: bool) -> bool:
+    """Raises ImproperlyConfigured on anything but on/off, yes/no, true/false, 1/0."""
+    value = text(name).lower()
+    if not value:
+        return default
+    if value in ON | OFF:
+        return value in ON
+    raise ImproperlyConfigured(f"{name} is {value!r}; set it to on or off.")
+
+
+def number(name: str, default: float, *, least: float = 0) -> float:
+    """Raises ImproperlyConfigured on what is no number or lies under `least`."""
+    value = text(name)
+    try:
+        found = float(value) if value else default
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to a number.") from None
+    if not least <= found < float("inf"):
+        raise ImproperlyConfigured(f"{name} is {value!r}; the least is {least:g}.")
+    return found
+
+
+def whole(name: str, default: int, *, least: int = 0) -> int:
+    """Raises ImproperlyConfigured on what is no whole number or lies under `least`."""
+    value = number(name, default, least=least)
+    if value != int(value):
+        raise ImproperlyConfigured(f"{name} is {value:g}; set it to a whole number.")
+    return int(value)
+
+
+def names(name: str, default: str = "") -> list[str]:
+    """A comma-separated list; blanks and empty entries fall away."""
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def kept_secret(path: Path) -> tuple[str, bool]:
+    """The secret in this file, made at random (192 bits) when there is none; True when it is new.
+
+    The file is created with mode 0600 and whole or not at all, so two processes
+    that start at once agree on one secret.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(24) + "\n")
+    try:
+        os.link(draft, path)  # fails when the name is taken: the first one wins
+        new = True
+    except FileExistsError:
+        new = False
+    finally:
+        draft.unlink()
+    found = path.read_text().strip()
+    if not found:
+        raise ImproperlyConfigured(f"{path} is empty; delete it and start again to get a new secret.")
+    return found, new

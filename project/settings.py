@@ -1,0 +1,171 @@
+"""Django's settings. Every value an administrator may change comes from the environment (README, "Settings")."""
+
+import socket
+from pathlib import Path
+
+from project.environment import kept_secret, names, number, switch, text, whole
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(text("DATA_DIR", str(BASE_DIR / "data"))).expanduser().resolve()
+
+# -- where it listens, and for whom -------------------------------------------------------------
+HOST = text("HOST", "127.0.0.1")
+PORT = whole("PORT", 8080, least=0)
+DEBUG = switch("DEBUG", default=False)
+
+
+def own_names() -> list[str]:
+    """The names under which this machine may be addressed, besides loopback."""
+    if HOST in {"127.0.0.1", "localhost", "::1"}:
+        return []
+    if HOST not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return [HOST]
+    name = socket.gethostname()
+    try:
+        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None)}
+    except OSError:
+        addresses = set()
+    return [name, *(f"[{address}]" if ":" in address else address for address in sorted(addresses))]
+
+
+ALLOWED_HOSTS = names("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]", *own_names()]
+CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS")
+# Behind a proxy that ends TLS: cookies only over TLS, and the proxy's word on the scheme is taken.
+BEHIND_TLS = switch("BEHIND_TLS", default=False)
+
+# -- secrets: made at random at the first start, kept in the data folder with mode 0600 ---------
+SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key")[0]
+ADMIN_KEY = text("ADMIN_KEY") or kept_secret(DATA_DIR / "admin_key")[0]
+
+# -- the house ----------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "accounts",
+    "relay",
+    "privategpt",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "project.urls"
+ASGI_APPLICATION = "project.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# -- stores -------------------------------------------------------------------------------------
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "switchboard.sqlite3",
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            # A deferred transaction that upgrades fails at once, whatever the timeout says.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 5,
+            # FULL: what was answered survives a power cut too; group commit keeps it cheap.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# -- people -------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+# -- words and clocks ---------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Served from the packages themselves: nothing to collect before the first start.
+WHITENOISE_USE_FINDERS = True
+
+REST_FRAMEWORK = {
+    # The browsable API had script injections of its own; programs want JSON.
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "UNAUTHENTICATED_USER": None,
+}
+
+# -- the relay (docs/relay.md); times in seconds, sizes in bytes --------------------------------
+RELAY = {
+    "ask_timeout": number("ASK_TIMEOUT", 240, least=0.1),  # from the ask's arrival to its answer, waiting included
+    "agent_timeout": number("AGENT_TIMEOUT", 120, least=0.1),  # an agent's silence on one ask
+    "queue_wait": number("QUEUE_WAIT", 30),
+    "queue_size": whole("QUEUE_SIZE", 1024),
+    "queue_per_user": whole("QUEUE_PER_USER", 256),
+    "max_ask_bytes": whole("MAX_ASK_BYTES", 1 << 20, least=1024),
+    "max_frame_bytes": whole("MAX_FRAME_BYTES", 8 << 20, least=1024),
+    "max_agents": whole("MAX_AGENTS", 10_000, least=1),
+    "ping_every": number("PING_EVERY", 4, least=0.05),
+    "pong_within": number("PONG_WITHIN", 5, least=0.05),
+    "agent_return": number("AGENT_RETURN", 5),  # how long a conversation waits for its agent to come back
+    "conversation_days": number("CONVERSATION_DAYS", 90, least=1),
+}
+AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)
+# Pages that may dial in from loopback without a credential. Any other page needs an agent token.
+AGENT_ORIGINS = names("AGENT_ORIGINS", "https://chat.openai.com,https://chatgpt.com")
+RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
+BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
+DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
+MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "project.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": text("LOG_LEVEL", "INFO").upper()},
+    "loggers": {
+        "uvicorn": {"level": "WARNING"},
+        "django": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
+}
