@@ -184,3 +184,22 @@ class Token(models.Model):
         if self.expires_at and self.expires_at <= timezone.now():
             return "expired"
         return "live" if self.user is None or self.user.is_active else "user inactive"
+
+
+class AuditEntry(models.Model):
+    """One administrative act. Outlives its actor: the name stays when the user is gone."""
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    actor = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    actor_name = models.CharField("who", max_length=200)
+    action = models.CharField(max_length=50)
+    what = models.CharField(max_length=200)
+    way = models.CharField("through", max_length=30, blank=True)
+    address = models.CharField("from", max_length=64, blank=True)
+
+    class Meta:
+        ordering = ("-at", "-id")
+        verbose_name_plural = "audit log"
+
+    def __str__(self) -> str:
+        return f"{self.actor_name}: {self.action} {self.what}"

@@ -23,7 +23,7 @@ ADMIN_PERMISSIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "relay.agent": ("view", "change"),
         "relay.conversation": READ,
         "accounts.token": READ,
-        "admin.logentry": READ,
+        "accounts.auditentry": READ,
     },
     "analytics": {"relay.agent": READ},
 }

@@ -1,6 +1,47 @@
+"""The ASGI application: the fast lane, the agents' socket, Django."""
+
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-application = get_asgi_application()
+django_application: Any = get_asgi_application()  # before anything that needs the models
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.urls import re_path  # noqa: E402
+
+from project.guards import BodyLimit, RequestId  # noqa: E402
+from relay import exchange  # noqa: E402
+from relay.api.lane import AskLane  # noqa: E402
+from relay.consumers import Refused, refuse  # noqa: E402
+from relay.routing import websocket_urlpatterns  # noqa: E402
+
+
+async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
+    """404 for a websocket on any other path."""
+    await receive()
+    await refuse(scope, send, Refused(404, "There is no socket here"))
+
+
+async def lifespan(scope: Any, receive: Any, send: Any) -> None:
+    """At the end, what the relay still has to write is written."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            await exchange.close()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+
+
+fallback: Any = no_such_socket
+router: Any = ProtocolTypeRouter(
+    {
+        "http": RequestId(BodyLimit(django_application, settings.MAX_BODY_BYTES)),
+        "websocket": URLRouter([*websocket_urlpatterns, re_path("", fallback)]),
+        "lifespan": lifespan,
+    }
+)
+application = AskLane(router) if settings.RELAY_FAST_LANE else router

@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 from project.environment import kept_secret, names, number, switch, text, whole
 
@@ -134,7 +135,7 @@ REST_FRAMEWORK = {
 }
 
 # -- the relay (docs/relay.md); times in seconds, sizes in bytes --------------------------------
-RELAY = {
+RELAY: dict[str, Any] = {
     "ask_timeout": number("ASK_TIMEOUT", 240, least=0.1),  # from the ask's arrival to its answer, waiting included
     "agent_timeout": number("AGENT_TIMEOUT", 120, least=0.1),  # an agent's silence on one ask
     "queue_wait": number("QUEUE_WAIT", 30),

@@ -1,4 +1,11 @@
-from django.contrib import admin
-from django.urls import path
+"""One include for each surface; contract 1 first, because it owns paths under /admin/."""
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from django.contrib import admin
+from django.urls import include, path
+
+handler404 = "relay.api.views.not_found"
+
+urlpatterns = [
+    path("", include("relay.api.urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,96 @@
+"""What stands before Django for every request: an id, a limit on the body's size and on the time it takes.
+
+Django reads a whole body before any view or middleware sees the request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY_WITHIN = 60.0  # seconds from the headers to the last byte of the body
+
+
+class TooLarge(Exception):
+    """More bytes came than may come."""
+
+
+class RequestId:
+    """Puts `X-Request-Id` on every answer."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._prefix = secrets.token_hex(8)
+        self._numbers = count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application; the id is also in `scope["request_id"]`."""
+        request_id = f"{self._prefix}-{next(self._numbers):x}"
+        scope["request_id"] = request_id
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, stamped)
+
+
+class BodyLimit:
+    """Refuses with 413 what is too large and with 408 what is too slow, before Django has read it."""
+
+    def __init__(self, app: App, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application for HTTP scopes."""
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        if len(declared) > 18 or (declared.isdigit() and int(declared) > self._limit):
+            await self._refuse(send, 413, f"The request body is longer than {self._limit} bytes")
+            return
+        gauge = _Gauge(receive, self._limit)
+        try:
+            await self._app(scope, gauge.receive, send)
+        except TooLarge:
+            await self._refuse(send, 413, f"The request body is longer than {self._limit} bytes")
+        except TimeoutError:
+            if gauge.complete:
+                raise
+            await self._refuse(send, 408, "The request body took too long")
+
+    async def _refuse(self, send: Send, status: int, text: str) -> None:
+        body = json.dumps({"error": text}).encode()
+        headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class _Gauge:
+    """Counts what is received until the body is complete."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._left = limit
+        self._until = asyncio.get_running_loop().time() + BODY_WITHIN
+        self.complete = False
+
+    async def receive(self) -> Message:
+        if self.complete:
+            return await self._receive()
+        async with asyncio.timeout_at(self._until):
+            message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise TooLarge
+        self.complete = not message.get("more_body")
+        return message

@@ -1,0 +1,70 @@
+"""The web server program: uvicorn with our limits, and an end that loses no ask."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import FrameType
+
+import uvicorn
+from django.conf import settings
+
+from project.protocols import HttpProtocol, WebSocketProtocol
+from relay import exchange
+
+logger = logging.getLogger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """At SIGTERM: no new asks, `/ready` says 503, those under way may end, then the sockets are closed."""
+
+    _drain_until: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, a second one ends at once."""
+        if self._drain_until is None:
+            self._drain_until = time.monotonic() + settings.DRAIN_SECONDS
+        else:
+            self._drain_until = 0.0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; True ends the main loop."""
+        if self._drain_until is not None and self._drained(self._drain_until):
+            if relay := exchange.peek():
+                relay.hang_up()
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _drained(self, until: float) -> bool:
+        relay = exchange.peek()
+        if relay is None:
+            return True
+        relay.drain()
+        return relay.dispatcher.asks == 0 or time.monotonic() >= until
+
+
+def config(host: str, port: int) -> uvicorn.Config:
+    """uvicorn's settings for the whole application."""
+    return uvicorn.Config(
+        "project.asgi:application",
+        host=host,
+        port=port,
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
+        ws_per_message_deflate=False,  # contract 1 offers none, and it costs 40 KiB a socket
+        ws_max_size=settings.RELAY["max_frame_bytes"],
+        ws_ping_interval=None,  # liveness is the relay's own ping
+        lifespan="on",
+        access_log=False,  # the admin key stands in a query of contract 1
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        backlog=2048,
+    )
+
+
+def run(host: str, port: int) -> None:
+    """Serves until a signal comes; returns when everything is written and closed."""
+    DrainingServer(config(host, port)).run()

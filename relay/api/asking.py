@@ -1,0 +1,58 @@
+"""`POST /api/ask` as one function, for the fast lane and the DRF view alike."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from relay import exchange, gojson
+from relay.api import shapes
+from relay.api.credentials import asker
+from relay.api.replies import ClientLeft, Reply, refusal
+from relay.dispatch import Question
+from relay.frames import Answer
+
+LONGEST_KEY = 255  # characters of an Idempotency-Key
+
+
+async def answer_ask(
+    authorization: Sequence[bytes], idempotency: Sequence[bytes], read_body: Callable[[], Awaitable[bytes]]
+) -> Reply:
+    """The whole reply to an ask. The credential is checked before the body is read.
+
+    `authorization` and `idempotency` are all values of those headers; `read_body` may raise TooLarge.
+    Raises ClientLeft only.
+    """
+    relay = exchange.current()
+    try:
+        owner = await asker(relay, authorization)
+        body = await read_body()
+        question = shapes.question(body, owner)
+        if idempotency:
+            return await _answer_once(relay, question, idempotency, body)
+        return _reply(question, gojson.encode(await relay.dispatcher.ask(question)))
+    except ClientLeft:
+        raise
+    except Exception as fault:
+        return refusal(fault)
+
+
+async def _answer_once(
+    relay: exchange.Exchange, question: Question, idempotency: Sequence[bytes], body: bytes
+) -> Reply:
+    if len(idempotency) > 1 or not 0 < len(idempotency[0]) <= LONGEST_KEY:
+        raise shapes.BadRequest
+    key = idempotency[0].decode("latin-1")
+    owner = question.owner
+
+    def late(answer: Answer) -> None:
+        relay.repeats.late(owner, key, body, gojson.encode(answer))
+
+    async def produce() -> bytes:
+        return gojson.encode(await relay.dispatcher.ask(question))
+
+    question.on_late = late
+    return _reply(question, await relay.repeats.once(owner, key, body, produce))
+
+
+def _reply(question: Question, body: bytes) -> Reply:
+    if not question.waited:
+        return Reply(200, body)
+    return Reply(200, body, (("x-queue-wait", f"{question.waited:.3f}"),))

@@ -1,0 +1,388 @@
+"""A question's way to an agent and back: queue, choose, send, await, retry.
+
+Exactly one answer for each ask: the first valid one from the agent that was given it.
+An agent may be given an ask again after it was lost, never two agents at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from relay import frames
+from relay.commits import GroupCommit, NotSaved
+from relay.conversations import Conversations, UnknownConversation
+from relay.ids import fresh_id
+from relay.limits import RETRIES, Limits
+from relay.pool import Agent, AgentLeft, Pool, QueueFull, TooManyAsks, Waiter
+
+__all__ = ["NotSaved", "QueueFull", "TooManyAsks", "UnknownConversation"]
+
+
+class NoAgents(Exception):
+    """No agent is connected."""
+
+
+class WaitOver(Exception):
+    """The ask waited for an agent as long as it may."""
+
+
+class ConversationAgentGone(Exception):
+    """The conversation's agent is not connected and did not come back in time."""
+
+
+class Draining(Exception):
+    """The server is going down and takes no new asks."""
+
+
+class Lost(Exception):
+    """An agent failed the ask in a way that another agent may mend. The text is for the asker."""
+
+
+class AgentGone(Lost):
+    """The agent's connection ended, or could not be written to."""
+
+
+class AgentRubbish(Lost):
+    """The agent sent something that is no answer."""
+
+
+class AgentSilent(Lost):
+    """The agent sent nothing for the ask in its time."""
+
+
+class AgentError(Exception):
+    """The agent reports an error. The text is the agent's own."""
+
+
+@dataclass(slots=True)
+class Question:
+    """What is asked, for whom. `owner` is a user's id, "" for the holder of the admin key."""
+
+    owner: str
+    content: str = ""
+    conversation_id: str = ""
+    parent_id: str = ""
+    message_id: str = ""
+    messages: list[frames.Message] | None = None
+    stream: bool = False
+    max_tokens: int | None = None
+    temperature: float | None = None
+    on_delta: Callable[[str], None] | None = None
+    on_late: Callable[[frames.Answer], None] | None = None
+    waited: float = 0.0  # seconds in the queue
+    shown: bool = False  # a delta was passed on
+
+    def request(self, agent: Agent) -> frames.Request:
+        """What this agent is sent: the contract's four keys, and more for one that declared more."""
+        if not (agent.said.stream or agent.said.model):
+            return frames.Request(self.message_id, self.conversation_id, self.parent_id, self.content)
+        return frames.FullRequest(
+            message_id=self.message_id,
+            conversation_id=self.conversation_id,
+            parent_id=self.parent_id,
+            content=self.content,
+            messages=self.messages,
+            stream=self.stream and agent.said.stream,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+        )
+
+
+@dataclass(eq=False, slots=True)
+class Pending:
+    """An ask that an agent has."""
+
+    id: str
+    question: Question
+    agent: Agent
+    future: asyncio.Future[frames.Answer]
+    deadline: float  # monotonic
+    heard: float  # monotonic: given to the agent, or its last delta
+    task: asyncio.Task[object] | None = None  # while the frame is being written
+    deltas: list[str] = field(default_factory=list)
+    size: int = 0
+
+    def end(self, answer: frames.Answer, fault: Exception | None) -> None:
+        """Hands the answer over; `fault` is what kept it from being committed."""
+        if self.future.done():
+            return
+        if fault:
+            self.future.set_exception(fault)
+        else:
+            self.future.set_result(answer)
+
+    def fail(self, reason: Exception) -> None:
+        """Ends the ask here; whether it goes elsewhere is `ask`'s decision."""
+        if not self.future.done():
+            self.future.set_exception(reason)
+            if self.task:
+                self.task.cancel()  # stuck behind a backlog that the agent does not read
+
+
+class Dispatcher:
+    """The relay of one process: its pool, its conversations, and the asks under way."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.pool = Pool(limits)
+        self.commits = GroupCommit()
+        self.conversations = Conversations(self.commits)
+        self.draining = False
+        self.asks = 0  # under way, waiting ones included
+        self.waiters: set[Waiter] = set()
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    async def ask(self, question: Question) -> frames.Answer:
+        """Puts a question to an agent and waits for its answer, whose conversation is committed then.
+
+        Raises NoAgents, QueueFull, TooManyAsks, WaitOver, UnknownConversation, ConversationAgentGone,
+        AgentGone, AgentRubbish, AgentSilent, AgentError, NotSaved, Draining. Deltas go to `on_delta`;
+        once one was passed on, the ask is not given to another agent.
+        """
+        if self.draining:
+            raise Draining
+        self.asks += 1
+        try:
+            deadline = time.monotonic() + self.limits.ask_timeout
+            question.message_id = question.message_id or fresh_id()
+            question.parent_id = question.parent_id or fresh_id()
+            if question.conversation_id:
+                return await self._continue(question, deadline)
+            return await self._open(question, deadline)
+        finally:
+            self.asks -= 1
+
+    async def _open(self, question: Question, deadline: float) -> frames.Answer:
+        failed: list[Agent] = []
+        while True:
+            agent = self.pool.take(failed) or await self._wait(question, deadline, avoid=failed)
+            try:
+                return await self._put(agent, question, deadline)
+            except Lost:
+                failed.append(agent)
+                if len(failed) > RETRIES or not self._may_retry(question, deadline) or not self._others(failed):
+                    raise
+
+    def _others(self, failed: list[Agent]) -> bool:
+        return any(agent not in failed for agent in self.pool.agents.values())
+
+    def _may_retry(self, question: Question, deadline: float) -> bool:
+        return not question.shown and time.monotonic() < deadline
+
+    async def _continue(self, question: Question, deadline: float) -> frames.Answer:
+        """A conversation lives with one agent; that agent may come back under its id, others cannot help."""
+        if not self.pool.agents and not self.pool.hopes():
+            raise NoAgents
+        agent_id = await self._agent_of(question)
+        for attempt in range(1 + RETRIES):
+            agent = self.pool.agents.get(agent_id) or await self._returned(agent_id)
+            try:
+                if not self.pool.take_this(agent):
+                    await self._wait(question, deadline, agent=agent)
+                return await self._put(agent, question, deadline)
+            except (AgentGone, AgentLeft) as loss:
+                if attempt == RETRIES or not self._may_retry(question, deadline):
+                    raise AgentGone("The agent that holds this conversation went away.") from loss
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _agent_of(self, question: Question) -> str:
+        try:
+            return await self.conversations.agent_of(question.owner, question.conversation_id)
+        except UnknownConversation:
+            if not self.pool.agents:
+                raise NoAgents from None
+            raise
+
+    async def _returned(self, agent_id: str) -> Agent:
+        agent = await self.pool.returned(agent_id)
+        if agent:
+            return agent
+        raise ConversationAgentGone if self.pool.agents else NoAgents
+
+    async def _wait(
+        self, question: Question, deadline: float, *, agent: Agent | None = None, avoid: Sequence[Agent] = ()
+    ) -> Agent:
+        """A slot, after some time in the queue."""
+        if not self.pool.agents:
+            raise NoAgents
+        waiter = self.pool.enqueue(question.owner, agent=agent, avoid=tuple(avoid))
+        waiter.until = min(waiter.since + self.limits.queue_wait, deadline)
+        self.waiters.add(waiter)
+        try:
+            return await waiter.future
+        except BaseException:
+            self.pool.withdraw(waiter, agent)
+            raise
+        finally:
+            self.waiters.discard(waiter)
+            question.waited += time.monotonic() - waiter.since
+
+    async def _put(self, agent: Agent, question: Question, deadline: float) -> frames.Answer:
+        """Gives the ask to an agent that has a slot reserved, and waits for what comes of it."""
+        future: asyncio.Future[frames.Answer] = asyncio.get_running_loop().create_future()
+        pending = Pending(fresh_id(), question, agent, future, deadline, time.monotonic())
+        agent.pending[pending.id] = pending
+        try:
+            await self._send(pending)
+            return await future
+        except (asyncio.CancelledError, AgentSilent):
+            self._give_up(pending)
+            raise
+        finally:
+            self._settle(pending)
+
+    async def _send(self, pending: Pending) -> None:
+        agent = pending.agent
+        pending.task = asyncio.current_task()
+        agent.asked_at = time.time()
+        try:
+            await agent.send(frames.encode_request(pending.id, pending.question.request(agent)))
+        except OSError as fault:
+            raise AgentGone("The agent's connection was lost.") from fault
+        except asyncio.CancelledError:
+            if not pending.future.done():
+                raise
+            if pending.task:  # it was `fail` that cancelled, not the asker
+                pending.task.uncancel()
+        finally:
+            pending.task = None
+
+    def _settle(self, pending: Pending) -> bool:
+        """Ends the agent's part and frees its slot; False when that was done before."""
+        if pending.agent.pending.pop(pending.id, None) is None:
+            return False
+        self.pool.release(pending.agent)
+        return True
+
+    def _give_up(self, pending: Pending) -> None:
+        """Tells the agent that nobody waits any more. A late answer is kept where the ask can be repeated."""
+        agent = pending.agent
+        if pending.id not in agent.pending:
+            return  # answered; only the commit was still to come
+        agent.expire(pending.id, pending.question.on_late)
+        if not agent.gone:
+            agent.tell(frames.encode(pending.id, frames.CANCEL))
+
+    # -- hearing --------------------------------------------------------------------------------
+
+    def heard(self, agent: Agent, raw: str | bytes) -> None:
+        """A frame from a listed agent. Whatever it holds, it ends in one of its own asks or nowhere."""
+        agent.heard, agent.pinged = time.monotonic(), 0.0
+        if agent.on_sign:
+            agent.on_sign()
+        try:
+            frame = frames.decode(raw)
+        except frames.BadFrame as fault:
+            self._rubbish(agent, fault)
+            return
+        match frame.message:
+            case frames.RESPONSE:
+                self._answered(agent, frame)
+            case frames.DELTA:
+                self._delta(agent, frame)
+            case frames.ERROR:
+                self._failed(agent, frame)
+            case frames.PONG:
+                pass
+            case _:
+                agent.strays += 1
+
+    def _answered(self, agent: Agent, frame: frames.Frame) -> None:
+        pending = agent.pending.get(frame.id)
+        if pending is None:
+            self._stray(agent, frame)
+            return
+        try:
+            answer = frames.answer(frame.data)
+        except frames.BadAnswer as fault:
+            self._lose(pending, AgentRubbish(str(fault)))
+            return
+        if not answer.content and pending.deltas:
+            answer.content = "".join(pending.deltas)
+        agent.good()
+        self._settle(pending)
+        owner = pending.question.owner
+        if self.conversations.must_bind(owner, answer.conversation_id):
+            self.conversations.bind(owner, answer.conversation_id, agent.id, lambda fault: pending.end(answer, fault))
+        else:
+            pending.end(answer, None)
+
+    def _delta(self, agent: Agent, frame: frames.Frame) -> None:
+        pending = agent.pending.get(frame.id)
+        if pending is None:
+            agent.strays += frame.id not in agent.expired
+            return
+        pending.heard = agent.heard
+        pending.size += len(frame.data)
+        if pending.size > self.limits.max_frame_bytes:
+            self._lose(pending, AgentRubbish("The answer is too long."))
+            self._give_up(pending)
+            return
+        pending.deltas.append(frame.data)
+        if pending.question.on_delta:
+            pending.question.shown = True
+            pending.question.on_delta(frame.data)
+
+    def _failed(self, agent: Agent, frame: frames.Frame) -> None:
+        pending = agent.pending.get(frame.id)
+        if pending is None:
+            self._stray(agent, frame)
+            return
+        self._lose(pending, AgentError(frame.data))
+
+    def _stray(self, agent: Agent, frame: frames.Frame) -> None:
+        """An answer that nobody waits for: late, a second one, or to nothing that this agent was asked."""
+        agent.strays += 1
+        if frame.id not in agent.expired:
+            agent.bad()
+            return
+        keep = agent.expired.pop(frame.id)
+        if keep and frame.message == frames.RESPONSE:
+            try:
+                keep(frames.answer(frame.data))
+            except frames.BadAnswer:
+                return
+
+    def _rubbish(self, agent: Agent, fault: frames.BadFrame) -> None:
+        """What cannot be read may have been the answer to any ask that the agent has, unless it names one."""
+        named = agent.pending.get(fault.id)
+        lost = [named] if named else list(agent.pending.values())
+        if not lost:
+            agent.strays += 1
+            agent.bad()
+        for pending in lost:
+            self._lose(pending, AgentRubbish(f"The agent's answer could not be read: {fault}."))
+
+    def _lose(self, pending: Pending, reason: Exception) -> None:
+        pending.agent.failed += 1
+        pending.agent.bad()
+        pending.fail(reason)
+
+    # -- coming and going -----------------------------------------------------------------------
+
+    def left(self, agent: Agent) -> None:
+        """The agent's connection is over: its asks go to others. A second call does nothing."""
+        if agent.gone:
+            return
+        self.pool.leave(agent)
+        for pending in list(agent.pending.values()):
+            agent.failed += 1
+            pending.fail(AgentGone("The agent went away before it had answered."))
+
+    def look(self, now: float) -> None:
+        """Ends what is overdue; called a few times a second with the monotonic clock."""
+        for waiter in [waiter for waiter in self.waiters if waiter.until <= now]:
+            if not waiter.future.done():
+                waiter.future.set_exception(WaitOver())
+        for agent in list(self.pool.agents.values()):
+            if agent.rests_until and agent.rests_until <= now:
+                agent.rests_until = 0.0
+                self.pool.settle(agent)
+            for pending in list(agent.pending.values()) if agent.pending else ():
+                if pending.heard + self.limits.agent_timeout <= now:
+                    self._lose(pending, AgentSilent("The agent did not answer in time."))
+                elif pending.deadline <= now:  # most of which may have gone by in the queue: not the agent's fault
+                    pending.fail(AgentSilent("There was no answer in time."))

@@ -1,0 +1,19 @@
+"""Fresh version 4 UUIDs in lower case, cheaper than `uuid.uuid4` by drawing many random bytes at a time."""
+
+import os
+
+_POOL = 256  # ids for each call to the system's random source
+_spare: list[str] = []
+
+
+def fresh_id() -> str:
+    """A random UUID (RFC 9562, version 4) as text."""
+    if not _spare:
+        text = os.urandom(16 * _POOL).hex()
+        _spare.extend(_shaped(text[at : at + 32]) for at in range(0, len(text), 32))
+    return _spare.pop()
+
+
+def _shaped(digits: str) -> str:
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
