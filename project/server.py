@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from types import FrameType
@@ -67,4 +68,10 @@ def config(host: str, port: int) -> uvicorn.Config:
 
 def run(host: str, port: int) -> None:
     """Serves until a signal comes; returns when everything is written and closed."""
-    DrainingServer(config(host, port)).run()
+    program = config(host, port)
+    program.load()
+    # What is loaded by now never dies. Without this, each full collection walks all of Django
+    # again and every ask of that moment waits for it.
+    gc.collect()
+    gc.freeze()
+    DrainingServer(program).run()
