@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 DOOR = "/client/register"
 MAX_FRAME = 16 << 20  # bytes of one frame that is read; a long conversation in JSON in JSON
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before dialling in again
 STABLE = 60.0  # seconds of connection after which the next loss counts as the first
 SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 REFUSALS = {
@@ -36,13 +35,18 @@ REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where to dial in and as whom. `state` is the file that keeps the connection id over restarts."""
+    """Where to dial in and as whom.
+
+    `state` is the file that keeps the connection id over restarts. `pauses` are the shortest and the longest wait
+    before dialling in again, in seconds; each failure doubles it.
+    """
 
     url: str
     token: str = ""
     name: str = ""
     concurrency: int = 1
     state: Path | None = None
+    pauses: tuple[float, float] = (0.5, 30.0)
 
 
 class Agent:
@@ -64,18 +68,19 @@ class Agent:
         """Runs until it is cancelled; then it closes the connection with 1001 and finishes nothing."""
         if self._settings.state:
             self._id = await asyncio.to_thread(_read_id, self._settings.state)
-        pause = FIRST_PAUSE
+        shortest, longest = self._settings.pauses
+        pause = shortest
         while True:
             began = time.monotonic()
-            least = await self._stay()
+            refused = await self._stay()
             if time.monotonic() - began > STABLE:
-                pause = FIRST_PAUSE
+                pause = shortest
             # Spread, so that a thousand agents do not come back in one moment.
-            await asyncio.sleep(max(least, pause) * random.uniform(1, 1.5))  # noqa: S311
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep((longest if refused else pause) * random.uniform(1, 1.5))  # noqa: S311
+            pause = min(pause * 2, longest)
 
-    async def _stay(self) -> float:
-        """Dial in and serve until the connection is lost. Gives the least pause before the next try."""
+    async def _stay(self) -> bool:
+        """Dial in and serve until the connection is lost. True when asking again soon would not help."""
         try:
             async with self._dialled() as connection:
                 await self._serve(connection)
@@ -85,7 +90,7 @@ class Agent:
             self._tell(f"No connection to {self._where()}: {_reason(error)}. Trying again.")
         else:
             self._tell(f"{self._where()} closed the connection. Dialling in again.")
-        return 0.0
+        return False
 
     def _dialled(self) -> connect:
         token = self._settings.token
@@ -116,12 +121,10 @@ class Agent:
                 await asyncio.to_thread(_write_id, self._settings.state, fresh)
         return self._id
 
-    def _refused(self, status: int) -> float:
-        if status not in REFUSALS:
-            self._tell(f"{self._where()} answered with status {status}. Trying again.")
-            return 0.0
-        self._tell(f"{self._where()} {REFUSALS[status]}. Trying again every {LONGEST_PAUSE:g} seconds.")
-        return LONGEST_PAUSE
+    def _refused(self, status: int) -> bool:
+        reason = REFUSALS.get(status)
+        self._tell(f"{self._where()} {reason or f'answered with status {status}'}. Trying again.")
+        return reason is not None
 
     def _tell(self, trouble: str) -> None:
         if trouble != self._told:

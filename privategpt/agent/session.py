@@ -141,7 +141,8 @@ class Session:
     async def _generated(self, ask: str, question: Question, messages: list[Message]) -> str:
         found: list[str] = []
         length = 0
-        pieces = self._backend.generate(messages, max_tokens=question.max_tokens, temperature=question.temperature)
+        limit = question.max_tokens if question.max_tokens and question.max_tokens > 0 else None
+        pieces = self._backend.generate(messages, max_tokens=limit, temperature=question.temperature)
         async with contextlib.aclosing(pieces), Gathered(lambda text: self._send(Frame(ask, DELTA, text))) as deltas:
             async for piece in pieces:
                 if isinstance(piece, Delta):

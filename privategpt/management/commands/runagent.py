@@ -33,7 +33,7 @@ class Command(BaseCommand):
         say("--url", default="ws://127.0.0.1:8080/client/register", help="the relay; HOST:PORT is enough")
         say("--token", default=os.environ.get("AGENT_TOKEN", ""), help="agent token (better: AGENT_TOKEN)")
         say("--name", default=socket.gethostname(), help="how the relay lists this agent")
-        say("--concurrency", type=int, help="answers at once (built-in model: 2; endpoint: 4)")
+        say("--concurrency", type=int, help="answers at once (built-in model: 1; endpoint: 4)")
         say("--base-url", default="", help="an OpenAI-compatible endpoint, for instance http://127.0.0.1:11434/v1")
         say("--api-key", default=os.environ.get("AGENT_API_KEY", ""), help="its key (better: AGENT_API_KEY)")
         say("--model", default="", help="the endpoint's model")
