@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from privategpt.llm.base import BackendError, Delta, Message, Usage
-from privategpt.llm.openai_stream import ReplyReader, error_text
+from privategpt.llm.openai_stream import ReplyReader, error_text, loose_encoded
 
 TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})  # statuses that another moment may mend
 RETRY_PAUSE = (0.1, 0.3)  # seconds, at random between the two
@@ -241,9 +241,8 @@ def _headers(api_key: str) -> dict[str, str]:
 def _encode(body: Mapping[str, object]) -> bytes:
     try:
         return msgspec.json.encode(body)
-    except UnicodeEncodeError:  # half a surrogate pair in a message
-        loose = json.dumps(msgspec.to_builtins(body), ensure_ascii=False)
-        return loose.encode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return loose_encoded(msgspec.to_builtins(body))
 
 
 def _leave_out(parameter: str, body: dict[str, object]) -> None:

@@ -56,11 +56,13 @@ def _decode(raw: bytes) -> _Chunk:
     except ValueError:
         # Half a surrogate pair, or bytes that are no UTF-8: the rest of the piece is still good.
         loose = json.loads(raw.decode("utf-8", "replace"))
-        return msgspec.convert(_without_surrogates(loose), _Chunk)
+        return _decoder.decode(loose_encoded(loose))
 
 
-def _without_surrogates(value: Any) -> Any:
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+def loose_encoded(value: object) -> bytes:
+    """JSON of what strict encoders refuse: half surrogate pairs become U+FFFD."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def error_text(document: Any) -> str:
