@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -142,8 +143,8 @@ def door(address: str) -> str:
 
     Raises ValueError with a sentence.
     """
-    parts = urlsplit(address.strip() if "://" in address else f"http://{address.strip()}")
-    with contextlib.suppress(ValueError):  # a port that is no number
+    with contextlib.suppress(ValueError):  # a port that is no number, half an IPv6 address
+        parts = urlsplit(address.strip() if "://" in address else f"http://{address.strip()}")
         if parts.scheme in SCHEMES and parts.hostname and parts.port != 0:
             path = parts.path.rstrip("/")
             if parts.scheme in {"http", "https"} or not path:
@@ -167,7 +168,8 @@ def _keep_alive(connection: ClientConnection) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+    # With several addresses to a name, asyncio joins the errors into one text.
+    if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
         return "the connection was refused; is the server running?"
     if isinstance(error, TimeoutError):
         return "it did not answer in time"

@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from privategpt.agent import Agent, Settings
 from privategpt.llm.base import Backend, BackendError
-from privategpt.llm.embedded import SLOTS, EmbeddedBackend, available
+from privategpt.llm.embedded import EmbeddedBackend, available
 from privategpt.llm.openai import OpenAIBackend
 
 NO_MODEL = 3  # exit status: the built-in model's packages are missing; starting again would not help
@@ -40,6 +40,8 @@ class Command(BaseCommand):
         say("--state", type=Path, metavar="FILE", help="keeps the connection id over restarts; one file per agent")
 
     def handle(self, **options: Any) -> None:
+        if options["concurrency"] is not None and options["concurrency"] < 1:
+            raise CommandError("--concurrency must be at least 1.")
         try:
             backend, concurrency = _backend(options)
             agent = Agent(
@@ -67,7 +69,7 @@ def _backend(options: dict[str, Any]) -> tuple[Backend, int]:
     if missing:
         sys.stderr.write(f"{missing}\n")
         raise SystemExit(NO_MODEL)
-    return EmbeddedBackend(), SLOTS
+    return EmbeddedBackend(), EmbeddedBackend.concurrency
 
 
 async def _until_told(agent: Agent, backend: Backend) -> None:
