@@ -25,9 +25,10 @@ START = 20.0  # seconds for a process to start and end on a busy machine
 
 @contextlib.asynccontextmanager
 async def runagent(
-    folder: Path, *arguments: str, program: tuple[str, ...] = ("manage.py",), **variables: str
+    folder: Path, *arguments: str, program: tuple[str, ...] = ("manage.py",), pipe: int | None = None, **variables: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    descriptors = [int(number) for number in (variables.get("SWITCHBOARD_PARENT_PIPE"),) if number]
+    if pipe is not None:
+        variables["SWITCHBOARD_PARENT_PIPE"] = str(pipe)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *program,
@@ -36,7 +37,7 @@ async def runagent(
         cwd=HOUSE,
         env={**os.environ, "DATA_DIR": str(folder), "TMPDIR": str(folder), **variables},
         stderr=asyncio.subprocess.PIPE,
-        pass_fds=descriptors,
+        pass_fds=() if pipe is None else (pipe,),
     )
     try:
         yield process
@@ -105,8 +106,7 @@ async def test_it_answers_from_the_built_in_model_and_leaves_nothing_behind(tmp_
 
 async def test_it_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
     ours, parents = os.pipe()
-    pipe = {"SWITCHBOARD_PARENT_PIPE": str(ours)}
-    async with relay() as hub, runagent(tmp_path, "--url", hub.url, *ENDPOINT, **pipe) as process:
+    async with relay() as hub, runagent(tmp_path, "--url", hub.url, *ENDPOINT, pipe=ours) as process:
         os.close(ours)
         peer = await connected(hub)
         os.close(parents)

@@ -8,6 +8,7 @@ runagent`): a crash of the C++ takes the process with it."""
 import asyncio
 import contextlib
 import importlib.util
+import math
 import os
 import re
 import secrets
@@ -29,6 +30,7 @@ MAX_TOKENS = 512  # of an answer, when the asker sets no limit
 ROOM = 256  # the least that is left for an answer
 PER_MESSAGE = 8  # tokens that the chat template puts around each message, rounded up
 TEMPLATE = 32  # and around all of them: its default instruction, the start of the answer
+STEP = 1024  # old turns are left out this much at a time: what was read stays read until the next step
 
 INSTRUCTIONS = 200  # characters; longer ones set a task of their own, which examples of ours would disturb
 SPECIAL = re.compile(r"<\|(im_start|im_end|endoftext)\|>")  # what only the chat template may write
@@ -72,7 +74,7 @@ def _weights() -> Path | None:
     return next((file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))), None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running:
     """The loaded model and the ways to it."""
 
@@ -80,6 +82,10 @@ class _Running:
     folder: tempfile.TemporaryDirectory[str]
     chat: OpenAIBackend
     plain: httpx.AsyncClient
+
+    def stop(self) -> None:
+        self.server = None  # the last reference: its destructor ends llama.cpp's threads
+        self.folder.cleanup()
 
 
 class EmbeddedBackend:
@@ -95,7 +101,7 @@ class EmbeddedBackend:
         self._running: _Running | None = None
 
     async def load(self) -> None:
-        """Load the model and let it read its examples once, so that the first answer starts at once (2 seconds).
+        """Load the model and let it read its examples, so that the first answer starts at once (some two seconds).
 
         Raises BackendError.
         """
@@ -120,7 +126,7 @@ class EmbeddedBackend:
             if running is not None:
                 await running.chat.aclose()
                 await running.plain.aclose()
-                await asyncio.to_thread(_stop, running)
+                await asyncio.to_thread(running.stop)
 
     async def _loaded(self) -> _Running:
         async with self._loading:
@@ -169,12 +175,6 @@ def _server(weights: Path | None, address: str, key: str, threads: int) -> Any:
     return xllamacpp.Server(params)
 
 
-def _stop(running: _Running) -> None:
-    # The last reference: its destructor ends llama.cpp's threads, so the socket is free afterwards.
-    object.__setattr__(running, "server", None)
-    running.folder.cleanup()
-
-
 def _prompt(messages: Sequence[Message]) -> list[Message]:
     """Examples stand after the asker's instructions, if these leave room for any."""
     plain = [Message(message.role, SPECIAL.sub(r"<| \1 |>", message.content)) for message in messages]
@@ -192,17 +192,18 @@ async def _fit(messages: list[Message], budget: int, plain: httpx.AsyncClient) -
     if _most_tokens(messages) <= budget:
         return messages  # certain without counting
     costs = [await _count(message.content, plain) + PER_MESSAGE for message in messages]
-    excess = TEMPLATE + sum(costs) - budget
+    total = TEMPLATE + sum(costs)
+    dropping = math.ceil(max(0, total - budget) / STEP) * STEP
     kept = []
     for place, (message, cost) in enumerate(zip(messages, costs, strict=True)):
-        if excess > 0 and message.role != "system" and place < len(messages) - 1:
-            excess -= cost
+        if dropping > 0 and message.role != "system" and place < len(messages) - 1:
+            dropping -= cost
+            total -= cost
         else:
             kept.append(message)
-    if excess > 0:
-        most = budget - TEMPLATE - PER_MESSAGE
+    if total > budget:
         raise BackendError(
-            f"The question is too long for the built-in model: it takes {most} tokens, this has some {most + excess}.",
+            f"The question is too long for the built-in model: it has some {total} tokens, {budget} can be read.",
             status=413,
         )
     return kept
