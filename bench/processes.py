@@ -1,0 +1,161 @@
+"""Servers under test: started with a data folder and a process group of their own, watched, and always ended."""
+
+import contextlib
+import os
+import resource
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench import wire
+
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+FILES = 20_000  # open files: 2,000 agents and their server, with room to spare
+
+
+def raise_file_limit() -> None:
+    """Lift this process's limit of open files, and so that of the servers it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name, from the state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def tree(pid: int) -> list[int]:
+    """This process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                children.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
+
+
+def tree_cpu(pid: int) -> float:
+    """CPU seconds of the process and its descendants, those that ended included."""
+    ticks = 0
+    for member in tree(pid):
+        with contextlib.suppress(OSError):
+            ticks += sum(map(int, _stat(member)[11:15]))
+    return ticks / TICK
+
+
+def tree_rss(pid: int) -> int:
+    """Resident bytes of the process and its descendants."""
+    pages = 0
+    for member in tree(pid):
+        with contextlib.suppress(OSError):
+            pages += int(_stat(member)[21])
+    return pages * PAGE
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((wire.HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A server that runs for the length of a `with` block. `{port}`, `{key}` and `{python}` in its command are filled in."""
+
+    def __init__(self, name: str, command: str, *, settings: dict[str, str] | None = None) -> None:
+        self.name = name
+        self.port = free_port()
+        self.key = os.urandom(16).hex()
+        filled = {"port": self.port, "key": self.key, "python": shlex.quote(sys.executable)}
+        self.command = shlex.split(command.format(**filled))
+        self._settings = settings or {}
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-")
+        self._started: dict[int, str] = {}  # process id: start time, so that a reused id is not taken for ours
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+            self._await_health()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        data = Path(self._folder.name, "data")
+        environment = os.environ | {"DATA_DIR": str(data), "BUILTIN_AGENT": "off"} | self._settings
+        self._log = Path(self._folder.name, "log").open("wb")
+        self._process = subprocess.Popen(
+            self.command, env=environment, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+
+    def _await_health(self, within: float = 60.0) -> None:
+        deadline = time.monotonic() + within
+        while not self._healthy():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} did not start: {shlex.join(self.command)}\n{self.log()}")
+            time.sleep(0.05)
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{wire.HOST}:{self.port}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def log(self) -> str:
+        """The end of what it wrote."""
+        return Path(self._folder.name, "log").read_text(errors="replace")[-3000:]
+
+    def cpu(self) -> float:
+        return tree_cpu(self._process.pid)
+
+    def rss(self) -> int:
+        return tree_rss(self._process.pid)
+
+    def stop(self) -> None:
+        """Ask it to end, and after 15 s end it; nothing it started stays."""
+        process = getattr(self, "_process", None)
+        if process is not None:
+            family = dict(_identities(tree(process.pid)))
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            for pid, born in _identities(list(family)):
+                if family[pid] == born:
+                    os.kill(pid, signal.SIGKILL)
+            process.wait()
+            self._log.close()
+        self._folder.cleanup()
+
+
+def _identities(pids: list[int]) -> Iterator[tuple[int, str]]:
+    """The processes that are there and not zombies, with their start times."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = _stat(pid)
+            if fields[0] != "Z":
+                yield pid, fields[19]
