@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from typing import cast
 
@@ -208,36 +207,3 @@ class Agent(asyncio.Protocol):
         if self.connected and not self.transport.is_closing():
             self.transport.write(wire.frame((1000).to_bytes(2, "big"), wire.CLOSE))
             self.transport.close()
-
-
-class Mortal(Agent):
-    """Dies cleanly in the middle of its tenth question, and another like it comes in its place."""
-
-    NTH = 10
-    THINK = 0.005  # seconds, so that the death comes in the middle
-    deaths = 0
-
-    def __init__(self, crew: Crew) -> None:
-        super().__init__(crew)
-        self._asked = 0
-
-    def asked(self, number: str, question: Question) -> None:
-        self._asked += 1
-        if self._asked == self.NTH:
-            asyncio.get_running_loop().call_later(self.THINK, self._die, question.content[:KEY_LENGTH])
-        else:
-            super().asked(number, question)
-
-    def _die(self, key: str) -> None:
-        if not self.connected:
-            return
-        self.crew.deaths[key] = time.perf_counter()
-        Mortal.deaths += 1
-        # A closing handshake and an ended connection are both clean deaths: take them in turn.
-        if Mortal.deaths % 2:
-            self.close()
-        else:
-            self.transport.close()
-
-    def lost(self) -> None:
-        self.crew.replace(self)

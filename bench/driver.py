@@ -10,6 +10,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import fields
 from typing import TypeVar
 
 import uvloop
@@ -141,7 +142,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--agent-token", default="")
     parser.add_argument("--declared", type=int, default=0, help="concurrency the agents declare (0: nothing)")
     parser.add_argument("--think", type=float, default=0.0, help="seconds an agent takes for an answer")
-    parser.add_argument("--sticky", action="store_true", help="each client stays in one conversation")
+    parser.add_argument("--sticky", action="store_const", const=1.0, default=0.0, help="stay in one conversation")
     parser.add_argument("--content-size", type=int, default=64, help="bytes of a question")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--asks", type=int, default=0, help="so many asks in all, however long they take")
@@ -153,9 +154,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 async def rounds(options: argparse.Namespace) -> list[Tally]:
     tokens = [await add_user(options.port, options.key) for _ in range(options.users)] or [options.key]
-    names = "port clients agents agent_token declared think content_size seconds asks timeout".split()
-    chosen = {name: getattr(options, name) for name in names}
-    load = Load(**chosen, sticky=float(options.sticky), tokens=tuple(filter(None, tokens)))
+    known = {field.name for field in fields(Load)}
+    chosen = {name: value for name, value in vars(options).items() if name in known}
+    load = Load(**chosen, tokens=tuple(filter(None, tokens)))
     cpu = (lambda: tree_cpu(options.pid)) if options.pid else (lambda: 0.0)
     tallies = []
     for _ in range(options.rounds):

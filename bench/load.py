@@ -32,6 +32,7 @@ class Tally:
     wrong: int = 0  # a 200 with another text, other ids or an error text
     failed: Counter[str] = field(default_factory=Counter)  # refused with a reason: status and text
     lost: Counter[str] = field(default_factory=Counter)  # no answer, or one without a reason
+    faults: Counter[str] = field(default_factory=Counter)  # misdeeds of agents that are faulty on purpose
     overloads: int = 0  # questions that came to an agent beyond what it declared
     measured: int = 0  # right answers within the window
     seconds: float = 0.0  # the window

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench import wire
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+STOP_WITHIN = 20  # seconds
 FILES = 20_000  # open files: 2,000 agents and their server, with room to spare
 
 
@@ -76,17 +76,20 @@ def free_port() -> int:
 
 
 class Server:
-    """A server that runs for the length of a `with` block. `{port}`, `{key}` and `{python}` in its command are filled in."""
+    """A server that runs for the length of a `with` block.
 
-    def __init__(self, name: str, command: str, *, settings: dict[str, str] | None = None) -> None:
+    `{port}`, `{key}` and `{python}` in its command are filled in.
+    """
+
+    def __init__(self, name: str, command: str, *, settings: dict[str, str], misdeeds: list[str]) -> None:
         self.name = name
         self.port = free_port()
         self.key = os.urandom(16).hex()
         filled = {"port": self.port, "key": self.key, "python": shlex.quote(sys.executable)}
         self.command = shlex.split(command.format(**filled))
-        self._settings = settings or {}
+        self._settings = settings
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
-        self._started: dict[int, str] = {}  # process id: start time, so that a reused id is not taken for ours
+        self._misdeeds = misdeeds  # takes up how it broke the rules when it was to end
 
     def __enter__(self) -> Self:
         try:
@@ -103,12 +106,12 @@ class Server:
         self.stop()
 
     def _start(self) -> None:
-        data = Path(self._folder.name, "data")
-        environment = os.environ | {"DATA_DIR": str(data), "BUILTIN_AGENT": "off"} | self._settings
-        self._log = Path(self._folder.name, "log").open("wb")
-        self._process = subprocess.Popen(
-            self.command, env=environment, stdout=self._log, stderr=self._log, start_new_session=True
-        )
+        folder = Path(self._folder.name)
+        environment = os.environ | {"DATA_DIR": str(folder / "data"), "BUILTIN_AGENT": "off"} | self._settings
+        with (folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                self.command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def _await_health(self, within: float = 60.0) -> None:
         deadline = time.monotonic() + within
@@ -121,7 +124,7 @@ class Server:
         try:
             with urllib.request.urlopen(f"http://{wire.HOST}:{self.port}/health", timeout=2) as answer:
                 return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+        except OSError:
             return False
 
     def log(self) -> str:
@@ -135,25 +138,32 @@ class Server:
         return tree_rss(self._process.pid)
 
     def stop(self) -> None:
-        """Ask it to end, and after 15 s end it; nothing it started stays."""
-        process = getattr(self, "_process", None)
-        if process is not None:
-            family = dict(_identities(tree(process.pid)))
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            for pid, born in _identities(list(family)):
-                if family[pid] == born:
-                    os.kill(pid, signal.SIGKILL)
-            process.wait()
-            self._log.close()
+        """Ask it to end, and end it when it does not; nothing it started stays."""
+        if hasattr(self, "_process"):
+            family = dict(_identities(tree(self._process.pid)))
+            try:
+                self._process.terminate()
+                self._process.wait(STOP_WITHIN)
+            except subprocess.TimeoutExpired:
+                self._misdeeds.append(f"{self.name} did not end within {STOP_WITHIN} s of SIGTERM")
+            finally:
+                self._kill(family)
         self._folder.cleanup()
+
+    def _kill(self, family: dict[int, str]) -> None:
+        left = [pid for pid, born in _identities(list(family)) if family[pid] == born]
+        if left:
+            self._misdeeds.append(f"{self.name} left {len(left)} processes behind")
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 def _identities(pids: list[int]) -> Iterator[tuple[int, str]]:
-    """The processes that are there and not zombies, with their start times."""
+    """The processes that are there and no zombies, with their start times: an id alone may be taken again."""
     for pid in pids:
         with contextlib.suppress(OSError):
             fields = _stat(pid)

@@ -124,7 +124,7 @@ def _body(head: bytes, data: bytes, start: int) -> bytes | None:
 
 
 def _joined_chunks(data: bytes, at: int) -> bytes | None:
-    chunks = []
+    chunks: list[bytes] = []
     while (line := data.find(b"\r\n", at)) >= 0:
         size = int(data[at:line].partition(b";")[0], 16)
         at = line + 2 + size + 2
