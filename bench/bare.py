@@ -26,6 +26,10 @@ SERVER_OPTIONS: dict[str, Any] = {
     "ws_ping_interval": None,
     "ws_ping_timeout": None,
     "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": 75,
+    "backlog": 2048,
     "log_level": "warning",
     "lifespan": "off",
 }

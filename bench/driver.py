@@ -23,6 +23,7 @@ from bench.processes import raise_file_limit, tree_cpu
 
 Result = TypeVar("Result")
 Kinds = Sequence[Callable[[Crew], Agent]]
+PATIENCE = 120.0  # seconds after which a run by count is broken off
 SWEEP = 0.1  # seconds between two looks for overdue answers
 
 
@@ -101,6 +102,7 @@ async def _ask(run: Run, clients: list[Client], server_cpu: Callable[[], float])
 async def _by_count(run: Run, clients: list[Client], server_cpu: Callable[[], float]) -> None:
     run.left = run.load.asks  # what was asked to open conversations does not count
     run.since = time.perf_counter()
+    run.until = run.since + PATIENCE
     server, driver = server_cpu(), time.process_time()
     await _finish(clients, [client.start() for client in clients])
     _close_window(run, server_cpu() - server, time.process_time() - driver)
@@ -109,13 +111,21 @@ async def _by_count(run: Run, clients: list[Client], server_cpu: Callable[[], fl
 async def _by_time(run: Run, clients: list[Client], server_cpu: Callable[[], float]) -> None:
     run.since = time.perf_counter() + run.load.warmup
     run.until = run.since + run.load.seconds
-    working = [client.start() for client in clients]
-    sweeper = asyncio.ensure_future(_finish(clients, working))
-    await asyncio.sleep(run.load.warmup)
+    sweeper = asyncio.ensure_future(_finish(clients, await _start_spread(clients, run.load.think)))
+    await asyncio.sleep(run.since - time.perf_counter())
     server, driver = server_cpu(), time.process_time()
     await asyncio.sleep(run.until - time.perf_counter())
     _close_window(run, server_cpu() - server, time.process_time() - driver)
     await sweeper
+
+
+async def _start_spread(clients: list[Client], span: float) -> list[asyncio.Future[None]]:
+    """Start the clients over a think time: people do not ask in step, and asks in step would queue up each time."""
+    working = []
+    for client in clients:
+        working.append(client.start())
+        await asyncio.sleep(span / len(clients))
+    return working
 
 
 def _close_window(run: Run, server: float, driver: float) -> None:

@@ -21,6 +21,7 @@ class Load:
     agent_token: str = ""
     content_size: int = 64  # bytes of a question
     declared: int = 0  # concurrency the agents declare; 0: they say nothing about themselves
+    several: bool = False  # an agent may get more at once than it declared, as from the bare round trip
     timeout: float = 30.0  # seconds a client waits for an answer
 
 
