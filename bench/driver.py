@@ -83,7 +83,7 @@ async def _open_conversations(clients: list[Client], crew: Crew) -> None:
     think, crew.think = crew.think, 0.0
     for client in clients:
         if client.sticky:
-            await client.start(single=True)
+            await _finish([client], [client.start(single=True)])
     crew.think = think
 
 

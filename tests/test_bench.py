@@ -25,9 +25,9 @@ Serve = Callable[[BareRelay], int]
 SOME = Load(port=0, clients=8, agents=4, asks=300, several=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
-    """Starts an app on the server program of the bench and tells its port."""
+    """Starts an app on the server program of the bench and tells its port; all are ended together."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(app: BareRelay) -> int:
@@ -39,8 +39,9 @@ def serve() -> Iterator[Serve]:
         return int(listening.getsockname()[1])
 
     yield start
-    for server, thread in running:
+    for server, _ in running:
         server.should_exit = server.force_exit = True
+    for _, thread in running:
         thread.join(5)
 
 
