@@ -103,7 +103,9 @@ class Crew:
             task.cancel()
         for agent in self.agents:
             agent.close()
-        await asyncio.gather(*(agent.gone.wait() for agent in list(self.agents) if agent.connected))
+        farewells = [asyncio.ensure_future(agent.gone.wait()) for agent in self.agents if agent.connected]
+        if farewells:
+            await asyncio.wait(farewells, timeout=5)
 
 
 class Agent(asyncio.Protocol):

@@ -29,6 +29,7 @@ SERVER_OPTIONS: dict[str, Any] = {
     "server_header": False,
     "proxy_headers": False,
     "timeout_keep_alive": 75,
+    "timeout_graceful_shutdown": 5,
     "backlog": 2048,
     "log_level": "warning",
     "lifespan": "off",

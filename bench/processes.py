@@ -68,6 +68,12 @@ def tree_rss(pid: int) -> int:
     return pages * PAGE
 
 
+def busy_elsewhere() -> float:
+    """CPU seconds since the machine's start that neither this process nor its ended children have used."""
+    user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + sum(interrupts)) / TICK - sum(os.times()[:4])
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((wire.HOST, 0))

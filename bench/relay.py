@@ -5,6 +5,7 @@ Exit status 1 when an answer was wrong or a promise was not kept, 2 when a serve
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.cells import BARE, CELLS, REAL, Bench, Row
-from bench.processes import raise_file_limit
+from bench.processes import busy_elsewhere, raise_file_limit
 
 HEADINGS = ("what", "found", "must", "aim", "kept")
 
@@ -50,18 +51,27 @@ def table(rows: Sequence[Row]) -> str:
 def costs(rows: Sequence[Row]) -> list[str]:
     """What an ask costs in CPU time, on either side, where that was measured."""
     return [
-        f"{row.what}: us/ask: server {row.figures['server_us']:.0f} (bare {row.figures['bare_server_us']:.0f}), "
+        f"{row.what}: CPU us/ask: server {row.figures['server_us']:.0f}, bare {row.figures['bare_server_us']:.0f} "
+        f"(ratio {row.figures['bare_server_us'] / max(1, row.figures['server_us']):.2f}), "
         f"driver {row.figures['driver_us']:.0f}"
         for row in rows
         if "bare_server_us" in row.figures
     ]
 
 
+def noise(since: float, seconds: float) -> str:
+    """How much of the machine other programs took meanwhile: rates suffer from it, CPU times hardly."""
+    share = (busy_elsewhere() - since) / (seconds * (os.cpu_count() or 1))
+    return f"other programs took {max(0.0, share):.0%} of this machine's CPU time meanwhile"
+
+
 def main() -> int:
     options = parse()
     # SIGTERM ends the bench as Ctrl-C does: through the `with` blocks that end the servers.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     raise_file_limit()
+    start, elsewhere = time.monotonic(), busy_elsewhere()
     bench = Bench(options.server, options.bare, options.quick, options.rounds)
     try:
         rows = measure(bench, options.only or list(CELLS))
@@ -71,7 +81,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     print(table(rows))
-    print("\n".join([*costs(rows), *(f"{row.what}: {row.trouble}" for row in rows if row.trouble), *bench.misdeeds]))
+    troubles = [f"{row.what}: {row.trouble}" for row in rows if row.trouble]
+    print("\n".join(["", *costs(rows), *troubles, *bench.misdeeds, noise(elsewhere, time.monotonic() - start)]))
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return 0 if all(row.kept for row in rows) and not bench.misdeeds else 1
