@@ -91,7 +91,10 @@ class Client(wire.HttpConnection):
         if self.transport is None:
             self._again = asyncio.ensure_future(self._reconnect())
         else:
-            self.transport.write(b"%b%012x%b" % (self._before, self._serial, self._after))
+            self._send(self.transport)
+
+    def _send(self, transport: asyncio.Transport) -> None:
+        transport.write(b"%b%012x%b" % (self._before, self._serial, self._after))
 
     async def _reconnect(self) -> None:
         try:
@@ -101,9 +104,12 @@ class Client(wire.HttpConnection):
             self._end("lost", "no connection")
             return
         if self.transport is not None:
-            self.transport.write(b"%b%012x%b" % (self._before, self._serial, self._after))
+            self._send(self.transport)
 
     def answered(self, status: int, body: bytes) -> None:
+        if not self._started:
+            self._tally.lost["an answer that nobody asked for"] += 1
+            return
         try:
             answer = _answer.decode(body)
         except msgspec.MsgspecError:

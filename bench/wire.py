@@ -113,14 +113,20 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _body(head: bytes, data: bytes, start: int) -> bytes | None:
-    """The body when it is all there. Raises ValueError when the head tells no length."""
+    """The body when it is all there. Raises ValueError when the head tells no length, or more came than was asked."""
     at = head.find(b"\ncontent-length:")
     if at >= 0:
         end = start + int(head[at + 16 : head.index(b"\r", at)])
-        return data[start:end] if len(data) >= end else None
+        _nothing_behind(data, end)
+        return data[start:] if len(data) == end else None
     if b"\ntransfer-encoding: chunked" not in head:
         raise ValueError("neither a length nor chunks")
     return _joined_chunks(data, start)
+
+
+def _nothing_behind(data: bytes, end: int) -> None:
+    if len(data) > end:
+        raise ValueError("more than one answer to one request")
 
 
 def _joined_chunks(data: bytes, at: int) -> bytes | None:
@@ -131,6 +137,7 @@ def _joined_chunks(data: bytes, at: int) -> bytes | None:
         if len(data) < at:
             return None
         if size == 0:
+            _nothing_behind(data, at)
             return b"".join(chunks)
         chunks.append(data[line + 2 : at - 2])
     return None

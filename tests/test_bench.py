@@ -6,22 +6,24 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 
 from bench.agents import Agent
-from bench.bare import SERVER_OPTIONS, Answer, Ask, BareRelay
+from bench.bare import SERVER_OPTIONS, Answer, Ask, BareRelay, Receive, Scope, Send
 from bench.cells import verdict
 from bench.driver import drive, on_loop
 from bench.faults import Mistaken
 from bench.load import Load, Tally
 from bench.processes import Server
 
-Serve = Callable[[BareRelay], int]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Serve = Callable[[App], int]
 SOME = Load(port=0, clients=8, agents=4, asks=300, several=True)
 
 
@@ -30,7 +32,7 @@ def serve() -> Iterator[Serve]:
     """Starts an app on the server program of the bench and tells its port; all are ended together."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def start(app: BareRelay) -> int:
+    def start(app: App) -> int:
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, **SERVER_OPTIONS))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -47,6 +49,18 @@ def serve() -> Iterator[Serve]:
 
 def driven(port: int, load: Load = SOME) -> Tally:
     return on_loop(drive(replace(load, port=port)))
+
+
+def in_chunks(app: App) -> App:
+    """The same without a Content-Length, so that the server program sends the bodies in chunks."""
+
+    async def chunked(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_bare(event: dict[str, Any]) -> None:
+            await send(event | {"headers": []} if event["type"] == "http.response.start" else event)
+
+        await app(scope, receive, send_bare)
+
+    return chunked
 
 
 class Muddled(BareRelay):
@@ -96,6 +110,11 @@ def test_every_answer_of_the_bare_round_trip_is_right(serve: Serve) -> None:
 def test_continued_conversations_and_long_questions_are_right_too(serve: Serve) -> None:
     tally = driven(serve(BareRelay()), replace(SOME, sticky=0.5, content_size=100_000, asks=40))
     assert (tally.measured, tally.trouble()) == (40, "")
+
+
+def test_answers_in_chunks_are_right_too(serve: Serve) -> None:
+    tally = driven(serve(in_chunks(BareRelay())), replace(SOME, content_size=100_000, asks=40))
+    assert (tally.ok, tally.trouble()) == (40, "")
 
 
 def test_a_timed_run_measures_its_window(serve: Serve) -> None:
