@@ -7,5 +7,6 @@ handler404 = "relay.api.views.not_found"
 
 urlpatterns = [
     path("", include("relay.api.urls")),
+    path("api/v1/", include("privategpt.api.urls")),
     path("admin/", admin.site.urls),
 ]
