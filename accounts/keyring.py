@@ -42,12 +42,13 @@ class KeyRing:
 
     def __init__(self, kind: Token.Kind) -> None:
         self.kind = kind
+        self._digest = keys.digester()
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
 
     def known(self, key: bytes) -> Principal | None:
         """The token's principal if memory can vouch for it; None means: ask `find`."""
-        found = keys.digest(key)
+        found = self._digest(key)
         entry = self._entries.get(found)
         if entry is None:
             return None
@@ -65,7 +66,7 @@ class KeyRing:
             return None
         principal = self.known(key)
         if principal is None:
-            found = keys.digest(key)
+            found = self._digest(key)
             # Shielded: an asker that leaves must not take the others' look-up along.
             principal = await asyncio.shield(self._asking.get(found) or self._ask(found))
         return principal

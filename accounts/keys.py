@@ -7,6 +7,7 @@ import base64
 import hmac
 import secrets
 import uuid
+from collections.abc import Callable
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -41,7 +42,13 @@ def derived(purpose: str, secret_key: str) -> bytes:
 def digest(key: str | bytes) -> bytes:
     """HMAC-SHA256 of a key under the secret key, 32 bytes: what the table of tokens is searched by."""
     raw = key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass")
-    return hmac.digest(derived("token digest", settings.SECRET_KEY), raw, "sha256")
+    return digester()(raw)
+
+
+def digester() -> Callable[[bytes], bytes]:
+    """`digest` for many keys, with the secret derived once."""
+    secret = derived("token digest", settings.SECRET_KEY)
+    return lambda key: hmac.digest(secret, key, "sha256")
 
 
 def seal(key: str) -> str:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import keys
 from accounts.fields import CanonicalEmailField
+from accounts.locales import known_language, known_timezone
 from accounts.roles import ROLES
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = CanonicalEmailField("e-mail", unique=True, null=True, blank=True)
     name = models.CharField(max_length=150, blank=True)
-    language = models.CharField(max_length=8, default="en")
-    timezone = models.CharField("time zone", max_length=64, default="Europe/Berlin")
+    language = models.CharField(max_length=8, default="en", validators=[known_language])
+    timezone = models.CharField("time zone", max_length=64, default="Europe/Berlin", validators=[known_timezone])
     groups = models.ManyToManyField(Group, related_name="members", blank=True)  # type: ignore[assignment]
     roles = models.JSONField(default=list, blank=True, validators=[known_roles])
     is_staff = models.BooleanField("may enter the admin", default=False)
@@ -87,6 +88,25 @@ class User(AbstractBaseUser, PermissionsMixin):
             self.session_salt = uuid.uuid4()
             self.save(update_fields=["is_active", "session_salt"])
             self.tokens.live().revoke()
+
+    def reactivate(self) -> None:
+        """Lets a retired user in again. What was revoked stays revoked."""
+        self.is_active = True
+        self.save(update_fields=["is_active"])
+
+    def may_manage(self, other: User) -> bool:
+        """Whether `other` has no right that this user lacks: only then may this user act upon, or for, `other`.
+
+        A retired user counts with the rights that they would have when reactivated.
+        """
+        if self.is_superuser:
+            return True
+        own = other.user_permissions.values_list("content_type__app_label", "codename")
+        return (
+            not other.is_superuser
+            and set(other.roles) <= set(self.roles)
+            and {f"{app}.{name}" for app, name in own} <= self.get_all_permissions()
+        )
 
     # Part of every session's hash: a new salt ends all sessions at once.
     session_salt = models.UUIDField(default=uuid.uuid4, editable=False)
@@ -130,21 +150,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
         """A new token and its key, which cannot be shown again (a relay key only to the admin key's holder)."""
         expires = timezone.now() + timedelta(days=days) if days else None
         token = Token(kind=kind, user=user, name=name, expires_at=expires, scopes=list(scopes))
-        if kind == Token.Kind.API:
-            # The number in front is the row's own, as Laravel Sanctum's clients expect it.
-            secret = keys.new_api_secret()
-            token.digest, token.hint = keys.digest(f"draft {secret}"), secret[-4:]
-            with transaction.atomic():
-                token.save()
-                key = f"{token.pk}|{secret}"
-                token.digest = keys.digest(key)
-                token.save(update_fields=["digest"])
-            return token, key
-        key = keys.new_relay_key() if kind == Token.Kind.RELAY else keys.new_agent_key()
-        token.digest, token.hint = keys.digest(key), key[-4:]
-        token.sealed = keys.seal(key) if kind == Token.Kind.RELAY else ""
-        token.save()
-        return token, key
+        return token, token.give_key()
 
 
 class Token(models.Model):
@@ -169,12 +175,35 @@ class Token(models.Model):
 
     objects = TokenQuerySet.as_manager()
 
+    new_key = ""  # in no column: from the making of the key to the page that shows it
+
     class Meta:
         ordering = ("-created_at",)
         indexes = (models.Index(fields=["kind", "revoked_at"]),)
 
     def __str__(self) -> str:
         return f"{self.get_kind_display().split(':')[0]} …{self.hint} {self.name}".strip()
+
+    def give_key(self) -> str:
+        """Makes the key of a new token, saves the token and returns the key, which is kept nowhere in clear."""
+        if self.kind == Token.Kind.API:
+            return self._give_numbered_key()
+        key = keys.new_relay_key() if self.kind == Token.Kind.RELAY else keys.new_agent_key()
+        self.digest, self.hint = keys.digest(key), key[-4:]
+        self.sealed = keys.seal(key) if self.kind == Token.Kind.RELAY else ""
+        self.save(force_insert=True)
+        return key
+
+    def _give_numbered_key(self) -> str:
+        # The number in front is the row's own, as Laravel Sanctum's clients expect it.
+        secret = keys.new_api_secret()
+        self.digest, self.hint = keys.digest(f"draft {secret}"), secret[-4:]
+        with transaction.atomic():
+            self.save(force_insert=True)
+            key = f"{self.pk}|{secret}"
+            self.digest = keys.digest(key)
+            self.save(update_fields=["digest"])
+        return key
 
     def renew(self) -> str:
         """A new key for the same agent token; the old one opens nothing from now on."""

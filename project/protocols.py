@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,61 +16,71 @@ HEAD_WITHIN = 30.0  # seconds from the first byte of a request, or from the conn
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Bounded request heads, in bytes and in time. A head that is too large is a bad request (400)."""
+    """Bounded request heads, in bytes and in time. A head that is too large is a bad request (400).
 
-    _head: asyncio.TimerHandle | None = None
+    One timer looks after a connection; a timer for each request would cost more than the request's parsing.
+    """
+
+    _head_since: float | None = None  # the loop's time at which the head that is awaited began
+    _clock: asyncio.TimerHandle | None = None
     _size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_head()
+        self._head_since = self.loop.time()
+        self._clock = self.loop.call_later(HEAD_WITHIN, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_clock()
+        if self._clock is not None:
+            self._clock.cancel()
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+        super().handle_websocket_upgrade()
+
     def on_message_begin(self) -> None:
-        super().on_message_begin()
         self._size = 0
-        if self._head is None:
-            self._expect_head()
+        if self._head_since is None:
+            self._head_since = self.loop.time()
+        super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._size += len(url)
+        if self._size > LONGEST_HEAD:
+            raise ValueError("the request head is too large")
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        if len(self.headers) >= MOST_HEADERS:
-            raise ValueError("too many headers")
+        self._size += len(name) + len(value)
+        if self._size > LONGEST_HEAD or len(self.headers) >= MOST_HEADERS:
+            raise ValueError("the request head is too large")
         # Django reads `x_y` and `x-y` as one header: the one with the underscore would pass for the other.
         if b"_" not in name:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._stop_clock()
+        self._head_since = None
         super().on_headers_complete()
 
-    def _count(self, size: int) -> None:
-        self._size += size
-        if self._size > LONGEST_HEAD:
-            raise ValueError("the request head is too large")
-
-    def _expect_head(self) -> None:
-        self._head = self.loop.call_later(HEAD_WITHIN, self.transport.close)
-
-    def _stop_clock(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+    def _look(self) -> None:
+        since = self._head_since
+        if since is not None and self.loop.time() - since >= HEAD_WITHIN:
+            self.transport.close()
+            return
+        self._clock = self.loop.call_later(HEAD_WITHIN / 2, self._look)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """A close that does not wait for a peer that has stopped reading."""
 
-    async def send(self, message: Any) -> None:
+    def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]
         """Sends an ASGI message; a close behind a full write buffer ends the connection at once."""
         if message["type"] == "websocket.close" and not self.writable.is_set():
-            self.transport.abort()
-            raise ClientDisconnected
-        await super().send(message)
+            return self._abort()
+        return super().send(message)
+
+    async def _abort(self) -> None:
+        self.transport.abort()
+        raise ClientDisconnected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import time
@@ -71,4 +72,10 @@ def config(host: str, port: int) -> uvicorn.Config:
 
 def run(host: str, port: int, listener: socket.socket | None = None) -> None:
     """Serves until a signal comes; returns when everything is written and closed. `listener` is open already."""
-    DrainingServer(config(host, port)).run(sockets=[listener] if listener else None)
+    program = config(host, port)
+    program.load()
+    # What is loaded by now never dies. Without this, each full collection walks all of Django
+    # again and every ask of that moment waits for it.
+    gc.collect()
+    gc.freeze()
+    DrainingServer(program).run(sockets=[listener] if listener else None)

@@ -1,26 +1,49 @@
 """Group commit: rows of one instant share one commit, and whoever is told has them on disk.
 
-Rows gather while the last commit is under way, at least `GAP` apart, so that a busy
-server pays for a few hundred commits a second however many rows it writes."""
+A busy server starts a commit every `GAP` seconds and pays for a few hundred a second,
+however many rows it writes; a row that comes alone is committed at once."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 
 logger = logging.getLogger(__name__)
 
-GAP = 0.002  # seconds between the starts of two commits; a row waits for at most this and one commit
+GAP = 0.004  # seconds between the starts of two commits under load
+CHUNKS = (64, 16, 4, 1)  # rows in one statement: few texts, so that the database's statement cache knows them all
 MOST_WAITING = 20_000  # rows; more means that the disk does not keep up, and asks are refused
 
 Row = tuple[Any, ...]
 Done = Callable[[Exception | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Where rows go. `stamps` columns at the end are set to the moment of the commit."""
+
+    table: str
+    columns: tuple[str, ...]
+    stamps: int = 1
+
+    def sql(self, rows: int) -> str:
+        """The statement for so many rows. Rows that exist already stay as they are."""
+        return _sql(self, rows)
+
+
+@lru_cache(maxsize=64)
+def _sql(insert: Insert, rows: int) -> str:
+    row = f"({', '.join(['%s'] * len(insert.columns))})"
+    head = f"INSERT INTO {insert.table} ({', '.join(insert.columns)}) VALUES "  # noqa: S608 - names are ours
+    return head + ", ".join([row] * rows) + " ON CONFLICT DO NOTHING"
 
 
 class NotSaved(Exception):
@@ -33,34 +56,33 @@ class GroupCommit:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._rows: list[tuple[str, Row, Done]] = []
+        self._rows: list[tuple[Insert, Row, Done]] = []
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
-        self._last = 0.0
+        self._due = 0.0  # the loop's time at which the next commit may start
         self._idle: asyncio.Future[None] | None = None
 
-    def add(self, statement: str, row: Row, done: Done) -> None:
+    def add(self, insert: Insert, row: Row, done: Done) -> None:
         """`done(None)` is called on the loop once the row is committed, `done(NotSaved)` when it cannot be.
 
-        `statement` is SQL with one %s for each value; equal statements are executed together.
+        `row` has a value for each column but the stamps.
         """
         if len(self._rows) >= MOST_WAITING:
             self._loop.call_soon(done, NotSaved("the disk does not keep up"))
             return
-        self._rows.append((statement, row, done))
-        if not self._busy and self._timer is None:
-            self._schedule()
+        self._rows.append((insert, row, done))
+        if self._timer is None and not self._busy:
+            self._timer = self._loop.call_at(self._due, self._flush)
 
     def _flush(self) -> None:
         self._timer = None
-        if not self._rows:
-            return
-        self._busy, self._last = True, time.monotonic()
         batch, self._rows = self._rows, []
-        work = self._loop.run_in_executor(self._thread, _commit, [(sql, row) for sql, row, _ in batch])
+        self._busy = True
+        self._due = self._loop.time() + (GAP if len(batch) > 1 else 0.0)
+        work = self._loop.run_in_executor(self._thread, _commit, [(insert, row) for insert, row, _ in batch])
         work.add_done_callback(lambda future: self._committed(batch, future))
 
-    def _committed(self, batch: list[tuple[str, Row, Done]], work: asyncio.Future[None]) -> None:
+    def _committed(self, batch: list[tuple[Insert, Row, Done]], work: asyncio.Future[None]) -> None:
         self._busy = False
         fault = work.exception()
         if fault:
@@ -69,13 +91,9 @@ class GroupCommit:
         for _, _, done in batch:
             done(error)
         if self._rows:
-            self._schedule()
+            self._timer = self._loop.call_at(self._due, self._flush)
         elif self._idle and not self._idle.done():
             self._idle.set_result(None)
-
-    def _schedule(self) -> None:
-        wait = self._last + GAP - time.monotonic()
-        self._timer = self._loop.call_later(max(0.0, wait), self._flush)
 
     async def close(self) -> None:
         """Returns when every row that was added is committed or refused."""
@@ -85,15 +103,27 @@ class GroupCommit:
         self._thread.shutdown(wait=False)
 
 
-def _commit(rows: Sequence[tuple[str, Row]]) -> None:
-    """All rows in one transaction, rows of one statement together, in the order of their first appearance."""
-    by_statement: dict[str, list[Row]] = {}
-    for statement, row in rows:
-        by_statement.setdefault(statement, []).append(row)
+def _commit(rows: Sequence[tuple[Insert, Row]]) -> None:
+    """All rows in one transaction and few statements: the interpreter's lock is free while a statement runs."""
+    now = connection.ops.adapt_datetimefield_value(datetime.now(UTC))
+    by_table: dict[Insert, list[Row]] = {}
+    for insert, row in rows:
+        by_table.setdefault(insert, []).append(row + (now,) * insert.stamps)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            for statement, values in by_statement.items():
-                cursor.executemany(statement, values)
+            for insert, values in by_table.items():
+                for chunk in _chunks(values):
+                    cursor.execute(insert.sql(len(chunk)), [value for row in chunk for value in row])
     except DatabaseError:
         connection.close_if_unusable_or_obsolete()
         raise
+
+
+def _chunks(rows: list[Row]) -> list[list[Row]]:
+    """The rows in pieces whose lengths are among CHUNKS."""
+    pieces, start = [], 0
+    while start < len(rows):
+        size = next(size for size in CHUNKS if size <= len(rows) - start)
+        pieces.append(rows[start : start + size])
+        start += size
+    return pieces

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from channels.db import database_sync_to_async
 from django.db import connection
+from django.utils import timezone
 
+from relay.commits import Done, GroupCommit, Insert
 from relay.frames import LONGEST_ID
 from relay.models import Conversation
-
-if TYPE_CHECKING:
-    from relay.commits import Done, GroupCommit
 
 MOST_KEPT = 20_000  # conversations in memory
 
 # A known conversation is never bound anew: an agent that names it in an answer cannot take it over.
-INSERT = f"""
-INSERT INTO {Conversation._meta.db_table} (conversation_id, owner_id, agent_id, created_at, used_at)
-VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
-"""  # noqa: S608 - the table's name is ours
-TOUCH = f"UPDATE {Conversation._meta.db_table} SET used_at = %s WHERE id = %s"  # noqa: S608
+INSERT = Insert(
+    Conversation._meta.db_table, ("conversation_id", "owner_id", "agent_id", "created_at", "used_at"), stamps=2
+)
+TOUCHED_AT_ONCE = 500  # rows in one statement
 
 
 class UnknownConversation(Exception):
@@ -37,6 +33,15 @@ class Conversations:
         self._commits = commits
         self._kept: OrderedDict[tuple[str, str], tuple[int, str]] = OrderedDict()
         self._used: set[int] = set()
+        self._native_uuids = connection.features.has_native_uuid_field
+
+    def known(self, owner: str, conversation_id: str) -> str | None:
+        """What `agent_of` returns, if memory can tell at once."""
+        kept = self._kept.get((owner, conversation_id))
+        if kept is None:
+            return None
+        self._used.add(kept[0])
+        return kept[1]
 
     async def agent_of(self, owner: str, conversation_id: str) -> str:
         """The connection id of its agent. `owner` is a user's id, "" for the admin key. Raises UnknownConversation."""
@@ -59,20 +64,24 @@ class Conversations:
 
     def bind(self, owner: str, conversation_id: str, agent_id: str, done: Done) -> None:
         """Commits that this conversation is the owner's and the agent's, unless it is known already."""
-        now = _moment(datetime.now(UTC))
-        self._commits.add(INSERT, (conversation_id, _owner(owner), agent_id, now, now), done)
+        self._commits.add(INSERT, (conversation_id, self._column(owner), agent_id), done)
 
     def forget(self, owner: str) -> None:
         """Drops a user's conversations from memory."""
         for key in [key for key in self._kept if key[0] == owner]:
             del self._kept[key]
 
-    def write_uses(self) -> None:
+    async def write_uses(self) -> None:
         """Writes when conversations were last used; in batches, never for each ask."""
-        now = _moment(datetime.now(UTC))
-        for pk in self._used:
-            self._commits.add(TOUCH, (now, pk), lambda _: None)
-        self._used.clear()
+        used, self._used = sorted(self._used), set()
+        for start in range(0, len(used), TOUCHED_AT_ONCE):
+            await database_sync_to_async(_touch, thread_sensitive=False)(used[start : start + TOUCHED_AT_ONCE])
+
+    def _column(self, owner: str) -> str | None:
+        """A user's id as the database's column takes it."""
+        if not owner:
+            return None
+        return owner if self._native_uuids else owner.replace("-", "")
 
 
 def _find(owner: str, conversation_id: str) -> tuple[int, str]:
@@ -86,10 +95,5 @@ def _find(owner: str, conversation_id: str) -> tuple[int, str]:
     return found
 
 
-def _owner(owner: str) -> object:
-    field = Conversation._meta.get_field("owner")
-    return field.get_db_prep_save(owner, connection) if owner else None
-
-
-def _moment(moment: datetime) -> object:
-    return connection.ops.adapt_datetimefield_value(moment)
+def _touch(pks: list[int]) -> None:
+    Conversation.objects.filter(pk__in=pks).update(used_at=timezone.now())

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from relay import frames
 from relay.commits import GroupCommit, NotSaved
@@ -56,8 +58,7 @@ class AgentError(Exception):
     """The agent reports an error. The text is the agent's own."""
 
 
-@dataclass(slots=True)
-class Question:
+class Question(msgspec.Struct, eq=False):
     """What is asked, for whom. `owner` is a user's id, "" for the holder of the admin key."""
 
     owner: str
@@ -90,8 +91,7 @@ class Question:
         )
 
 
-@dataclass(eq=False, slots=True)
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """An ask that an agent has."""
 
     id: str
@@ -100,8 +100,8 @@ class Pending:
     future: asyncio.Future[frames.Answer]
     deadline: float  # monotonic
     heard: float  # monotonic: given to the agent, or its last delta
-    task: asyncio.Task[object] | None = None  # while the frame is being written
-    deltas: list[str] = field(default_factory=list)
+    task: asyncio.Task[Any] | None = None  # while the frame is being written
+    deltas: list[str] = []
     size: int = 0
 
     def end(self, answer: frames.Answer, fault: Exception | None) -> None:
@@ -176,7 +176,9 @@ class Dispatcher:
         """A conversation lives with one agent; that agent may come back under its id, others cannot help."""
         if not self.pool.agents and not self.pool.hopes():
             raise NoAgents
-        agent_id = await self._agent_of(question)
+        agent_id = self.conversations.known(question.owner, question.conversation_id)
+        if agent_id is None:
+            agent_id = await self._agent_of(question)
         for attempt in range(1 + RETRIES):
             agent = self.pool.agents.get(agent_id) or await self._returned(agent_id)
             try:
@@ -225,30 +227,26 @@ class Dispatcher:
         future: asyncio.Future[frames.Answer] = asyncio.get_running_loop().create_future()
         pending = Pending(fresh_id(), question, agent, future, deadline, time.monotonic())
         agent.pending[pending.id] = pending
-        try:
-            await self._send(pending)
-            return await future
-        except (asyncio.CancelledError, AgentSilent):
-            self._give_up(pending)
-            raise
-        finally:
-            self._settle(pending)
-
-    async def _send(self, pending: Pending) -> None:
-        agent = pending.agent
         pending.task = asyncio.current_task()
         agent.asked_at = time.time()
         try:
-            await agent.send(frames.encode_request(pending.id, pending.question.request(agent)))
+            await agent.send(frames.encode_request(pending.id, question.request(agent)))
+            pending.task = None
+            return await future
         except OSError as fault:
             raise AgentGone("The agent's connection was lost.") from fault
         except asyncio.CancelledError:
-            if not pending.future.done():
-                raise
-            if pending.task:  # it was `fail` that cancelled, not the asker
+            if pending.task and future.done():  # it was `fail` that cancelled the writing, not the asker
                 pending.task.uncancel()
+                return future.result()
+            self._give_up(pending)
+            raise
+        except AgentSilent:
+            self._give_up(pending)
+            raise
         finally:
             pending.task = None
+            self._settle(pending)
 
     def _settle(self, pending: Pending) -> bool:
         """Ends the agent's part and frees its slot; False when that was done before."""

@@ -150,4 +150,5 @@ def declaration(data: str) -> Declaration:
 
 
 def _short(value: object) -> str:
-    return value[:100].replace("\0", "") if isinstance(value, str) else ""
+    """Without control, bidi and zero-width characters: it is shown to people beside other agents' names."""
+    return "".join(filter(str.isprintable, value))[:100] if isinstance(value, str) else ""

@@ -57,11 +57,16 @@ class Conversation(models.Model):
 
     conversation_id = models.CharField(max_length=LONGEST_ID)
     owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="relay_conversations"
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="relay_conversations",
+        db_index=False,  # the constraint's index begins with it, and each index costs every new conversation
     )
     agent_id = models.CharField("agent", max_length=LONGEST_ID)
     created_at = models.DateTimeField()
-    used_at = models.DateTimeField("last used", db_index=True)
+    used_at = models.DateTimeField("last used")
 
     objects = ConversationQuerySet.as_manager()
 

@@ -289,7 +289,7 @@ class Pool:
         return self._next_for(agent) if waiter.future.done() else waiter
 
     def _offer(self, agent: Agent) -> None:
-        agent.ticket += 1
+        agent.ticket = next(_orders)
         if not agent.free:
             return
         entry = (agent.load / agent.said.concurrency, agent.order, agent.ticket, agent)

@@ -42,7 +42,7 @@ def _may_use(agent_id: str, token: int | None) -> bool:
 
 async def joined(agents: Iterable[Connected]) -> None:
     """Writes down agents that have just been listed."""
-    await database_sync_to_async(_joined, thread_sensitive=False)([_row(agent, joined=True) for agent in agents])
+    await database_sync_to_async(_joined, thread_sensitive=False)([_row(agent) for agent in agents])
 
 
 def _joined(rows: list[Agent]) -> None:
@@ -55,7 +55,7 @@ def _joined(rows: list[Agent]) -> None:
     )
 
 
-def _row(agent: Connected, *, joined: bool = False) -> Agent:
+def _row(agent: Connected) -> Agent:
     now = datetime.now(UTC)
     return Agent(
         id=agent.id,
@@ -63,10 +63,8 @@ def _row(agent: Connected, *, joined: bool = False) -> Agent:
         name=agent.said.name,
         model=agent.said.model,
         address=agent.address,
-        connected_at=now if joined else None,
+        connected_at=now,
         seen_at=now,
-        served=agent.served,
-        failed=agent.failed,
     )
 
 

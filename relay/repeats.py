@@ -8,16 +8,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from channels.db import database_sync_to_async
-from django.db import connection
 
-from relay.commits import Done, GroupCommit
+from relay.commits import Done, GroupCommit, Insert
 from relay.models import ANSWER_KEPT, StoredAnswer
 
-INSERT = f"""
-INSERT INTO {StoredAnswer._meta.db_table} (owner, key, body_digest, body, created_at)
-VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
-"""  # noqa: S608 - the table's name is ours
-
+INSERT = Insert(StoredAnswer._meta.db_table, ("owner", "key", "body_digest", "body", "created_at"))
 Place = tuple[str, bytes]
 
 
@@ -82,8 +77,7 @@ class Repeats:
         await committed
 
     def _add(self, place: Place, wanted: bytes, answer: bytes, done: Done) -> None:
-        now = connection.ops.adapt_datetimefield_value(datetime.now(UTC))
-        self._commits.add(INSERT, (place[0], place[1], wanted, answer, now), done)
+        self._commits.add(INSERT, (place[0], place[1], wanted, answer), done)
 
 
 def _kept(place: Place) -> tuple[bytes, bytes] | None:

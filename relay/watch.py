@@ -152,7 +152,7 @@ class Watch:
             del self._counted[agent]
 
     async def _uses(self) -> None:
-        self._dispatcher.conversations.write_uses()
+        await self._dispatcher.conversations.write_uses()
         for ring in self._rings:
             await ring.write_uses()
 

@@ -8,8 +8,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from privategpt.orphan import PARENT_PIPE
 
@@ -29,9 +29,7 @@ class Child:
     environment: Mapping[str, str]
     grace: float = 10.0  # seconds from SIGTERM to SIGKILL
     descriptors: Sequence[int] = ()  # open files that it inherits
-    final: Mapping[int, str] = field(
-        default_factory=dict
-    )  # exit statuses that a new start would not change: the reason
+    final: Collection[int] = ()  # exit statuses that a new start would not change; the child has said why
 
 
 class Supervisor:
@@ -93,7 +91,6 @@ class _Keeper:
                 return
             self.ends += 1
             if status in self.child.final:
-                logger.warning(self.child.final[status])
                 return
             if time.monotonic() - born > STEADY:
                 pause = FIRST_PAUSE

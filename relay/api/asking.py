@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from relay import exchange, gojson
 from relay.api import shapes
-from relay.api.credentials import asker
+from relay.api.credentials import asker, known_asker
 from relay.api.replies import ClientLeft, Reply, refusal
 from relay.dispatch import Question
 from relay.frames import Answer
@@ -13,16 +13,20 @@ LONGEST_KEY = 255  # characters of an Idempotency-Key
 
 
 async def answer_ask(
-    authorization: Sequence[bytes], idempotency: Sequence[bytes], read_body: Callable[[], Awaitable[bytes]]
+    relay: exchange.Exchange,
+    authorization: Sequence[bytes],
+    idempotency: Sequence[bytes],
+    read_body: Callable[[], Awaitable[bytes]],
 ) -> Reply:
     """The whole reply to an ask. The credential is checked before the body is read.
 
     `authorization` and `idempotency` are all values of those headers; `read_body` may raise TooLarge.
     Raises ClientLeft only.
     """
-    relay = exchange.current()
     try:
-        owner = await asker(relay, authorization)
+        owner = known_asker(relay, authorization)
+        if owner is None:
+            owner = await asker(relay, authorization)
         body = await read_body()
         question = shapes.question(body, owner)
         if idempotency:

@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from relay import exchange
 from relay.api.asking import answer_ask
 from relay.api.replies import ClientLeft, Reply, TooLarge, TooSlow
-from relay.ids import fresh_id
+from relay.ids import next_request_id
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
-Body = TypeVar("Body", bytes, bytearray)
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -46,9 +45,10 @@ async def _ask(scope: Scope, receive: Receive, send: Send) -> None:
             idempotency.append(value)
         elif name == b"content-length":
             length = value
-    leaving = _Leaving(receive)
+    relay = exchange.current()
+    leaving = _Leaving(receive, relay.limits.max_ask_bytes)
     try:
-        reply = await answer_ask(authorization, idempotency, lambda: leaving.body(length))
+        reply = await answer_ask(relay, authorization, idempotency, lambda: leaving.body(length))
     except ClientLeft:
         return
     except asyncio.CancelledError:
@@ -65,7 +65,7 @@ async def _send_reply(send: Send, reply: Reply) -> None:
         _JSON,
         _CORS,
         (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", fresh_id().encode()),
+        (b"x-request-id", next_request_id()),
     ]
     if reply.headers:
         headers += [(name.encode(), value.encode()) for name, value in reply.headers]
@@ -74,54 +74,52 @@ async def _send_reply(send: Send, reply: Reply) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-def _within(limit: int, body: Body) -> Body:
-    if len(body) > limit:
-        raise TooLarge(limit)
-    return body
-
-
 class _Leaving:
     """Reads the body, then sees whether the client leaves; if so, its ask is cancelled."""
 
-    def __init__(self, receive: Receive) -> None:
+    __slots__ = ("_asking", "_limit", "_receive", "_watch", "done", "left")
+
+    def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
-        self._timer: asyncio.TimerHandle | None = None
+        self._limit = limit
         self._watch: asyncio.Task[None] | None = None
-        self._asking = asyncio.current_task()
+        self._asking: asyncio.Task[Any] | None = None
         self.left = False
+        self.done = False
 
     async def body(self, length: bytes) -> bytes:
-        """The whole body. Raises TooLarge as soon as that is clear, ClientLeft when it ends early."""
-        limit = exchange.current().limits.max_ask_bytes
-        if len(length) > 18 or (length.isdigit() and int(length) > limit):
-            raise TooLarge(limit)
-        try:
-            body = await self._read(limit)
-        except TimeoutError:
-            raise TooSlow from None
-        self._timer = asyncio.get_running_loop().call_later(WATCHED_AFTER, self._begin)
-        return body
-
-    async def _read(self, limit: int) -> bytes:
+        """The whole body. Raises TooLarge, TooSlow, ClientLeft when it ends early."""
+        if len(length) > 18 or (length.isdigit() and int(length) > self._limit):
+            raise TooLarge(self._limit)
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body"):  # the usual case, without a timer
-            whole: bytes = message.get("body", b"")
-            return _within(limit, whole)
-        async with asyncio.timeout(BODY_WITHIN):
-            return await self._read_parts(message, limit)
+            body: bytes = message.get("body", b"")
+            if len(body) > self._limit:
+                raise TooLarge(self._limit)
+        else:
+            body = await self._parts(message)
+        self._asking = asyncio.current_task()
+        _watchmen.add(self)
+        return body
 
-    async def _read_parts(self, message: Message, limit: int) -> bytes:
+    async def _parts(self, message: Message) -> bytes:
         body = bytearray()
-        while True:
-            if message["type"] == "http.disconnect":
-                raise ClientLeft
-            body += message.get("body", b"")
-            _within(limit, body)
-            if not message.get("more_body"):
-                return bytes(body)
-            message = await self._receive()
+        try:
+            async with asyncio.timeout(BODY_WITHIN):
+                while True:
+                    if message["type"] == "http.disconnect":
+                        raise ClientLeft
+                    body += message.get("body", b"")
+                    if len(body) > self._limit:
+                        raise TooLarge(self._limit)
+                    if not message.get("more_body"):
+                        return bytes(body)
+                    message = await self._receive()
+        except TimeoutError:
+            raise TooSlow from None
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Starts to wait for the client's leaving."""
         self._watch = asyncio.get_running_loop().create_task(self._wait())
 
     async def _wait(self) -> None:
@@ -133,7 +131,28 @@ class _Leaving:
 
     def stop(self) -> None:
         """The reply is ready: nobody has to be watched any more."""
-        if self._timer:
-            self._timer.cancel()
+        self.done = True
         if self._watch:
             self._watch.cancel()
+
+
+class _Watchmen:
+    """Has clients watched whose ask takes longer. One timer for all asks of an instant: most need none."""
+
+    def __init__(self) -> None:
+        self._fresh: list[_Leaving] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, leaving: _Leaving) -> None:
+        self._fresh.append(leaving)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WATCHED_AFTER, self._begin)
+
+    def _begin(self) -> None:
+        fresh, self._fresh, self._timer = self._fresh, [], None
+        for leaving in fresh:
+            if not leaving.done:
+                leaving.begin()
+
+
+_watchmen = _Watchmen()

@@ -104,8 +104,8 @@ class Ask(AsyncContractView):
         async def body() -> bytes:
             return read_body(plain)
 
-        found = await answer_ask(header_values(plain, "authorization"), header_values(plain, "idempotency-key"), body)
-        return http(found, CORS)
+        keys, repeats = header_values(plain, "authorization"), header_values(plain, "idempotency-key")
+        return http(await answer_ask(exchange.current(), keys, repeats, body), CORS)
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return HttpResponse(status=204, headers=PREFLIGHT | {"Access-Control-Allow-Methods": "POST, OPTIONS"})

@@ -1,0 +1,205 @@
+"""The admin site's pages for people, groups, keys and the audit log. Nobody gives a right that they do not have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth import models as auth
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm
+from django.db import transaction
+from django.db.models import Count, Field, ManyToManyField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+
+from accounts.admin_audit import AuditedAdmin, actor
+from accounts.admin_tokens import TokenAdmin
+from accounts.locales import LANGUAGES, timezones
+from accounts.models import AuditEntry, Group, Token, User
+from accounts.roles import ROLES
+
+if TYPE_CHECKING:
+    BaseUserAdmin = DjangoUserAdmin[User]
+    UserCreationForm = AdminUserCreationForm[User]
+    UserForm = forms.ModelForm[User]
+else:
+    BaseUserAdmin = DjangoUserAdmin
+    UserCreationForm = AdminUserCreationForm
+    UserForm = forms.ModelForm
+
+admin.site.site_header = admin.site.site_title = "Switchboard"
+admin.site.index_title = "Administration"
+admin.site.unregister(auth.Group)  # rights come from roles; our groups say what one may read
+admin.site.register(Token, TokenAdmin)
+
+RIGHTS = ("is_staff", "is_superuser", "user_permissions")
+
+
+class AddUserForm(UserCreationForm):
+    """A person with e-mail and password, or a program's user with neither."""
+
+    class Meta:
+        model = User
+        fields = ("email", "name")
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or self.cleaned_data
+        if found.get("set_usable_password") and not found.get("email") and "email" not in self.errors:
+            self.add_error("email", "Whoever signs in with a password needs an e-mail.")
+        return found
+
+
+@admin.register(User)
+class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
+    """Retiring is the way to end a user; deleting takes a permission of its own."""
+
+    add_form = AddUserForm
+    form = UserForm  # Django's would show parts of the password's hash
+    add_fieldsets = (
+        (None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),
+        ("What they may do", {"fields": ("roles", "groups")}),
+        ("Preferences", {"fields": ("language", "timezone")}),
+    )
+    fieldsets = (
+        (None, {"fields": ("email", "name", "sign_in")}),
+        ("What they may do", {"fields": ("roles", "groups")}),
+        ("Preferences", {"fields": ("language", "timezone")}),
+        ("Administration", {"fields": RIGHTS}),
+        ("State", {"fields": ("is_active", "last_login", "created_at")}),
+    )
+    filter_horizontal = ("groups", "user_permissions")
+    list_display = ("__str__", "name", "shown_roles", "is_staff", "is_active", "live_tokens")
+    list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    search_fields = ("email", "name")
+    ordering = ("email", "created_at")
+    actions = ("retire", "reactivate")
+    secret_fields = ("password", "session_salt")
+
+    # -- who may do what ------------------------------------------------------------------------
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or actor(request).may_manage(obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Never oneself: so there is always an administrator left."""
+        if not super().has_delete_permission(request, obj):
+            return False
+        return obj is None or (obj != actor(request) and actor(request).may_manage(obj))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        """Rights are given by superusers, and to others only: so there is always one left."""
+        fixed = ("sign_in", "is_active", "last_login", "created_at")
+        return fixed if actor(request).is_superuser and obj != actor(request) else fixed + RIGHTS
+
+    # -- forms ----------------------------------------------------------------------------------
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "roles":
+            held = {code: name for code, name in ROLES.items() if _may_give(actor(request), code)}
+            return forms.MultipleChoiceField(
+                choices=held.items(), required=False, widget=forms.CheckboxSelectMultiple, help_text=db_field.help_text
+            )
+        if db_field.name == "language":
+            return forms.ChoiceField(choices=LANGUAGES.items(), initial=db_field.default)
+        if db_field.name == "timezone":
+            return forms.ChoiceField(
+                label="Time zone", choices=[(name, name) for name in timezones()], initial=db_field.default
+            )
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(
+        self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> forms.ModelMultipleChoiceField[Any] | None:
+        if db_field.name == "user_permissions":  # each one's name holds its content type's
+            kwargs["queryset"] = auth.Permission.objects.select_related("content_type")
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
+        with transaction.atomic():  # with its audit row
+            return super().user_change_password(request, id, form_url)
+
+    # -- list -----------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        live = Token.objects.live().filter(user=OuterRef("pk")).order_by().values("user")
+        counted = Subquery(live.annotate(number=Count("pk")).values("number"))
+        return super().get_queryset(request).annotate(live_token_count=Coalesce(counted, 0))
+
+    @admin.display(description="roles")
+    def shown_roles(self, user: User) -> str:
+        return ", ".join(ROLES.get(role, role) for role in user.roles)
+
+    @admin.display(description="live tokens", ordering="live_token_count")
+    def live_tokens(self, user: User) -> int:
+        return user.live_token_count  # type: ignore[attr-defined, no-any-return]
+
+    @admin.display(description="password")
+    def sign_in(self, user: User) -> str:
+        """Not the hash, nor a part of it."""
+        state, verb = ("Set.", "Change it") if user.has_usable_password() else ("None: cannot sign in.", "Set one")
+        link = reverse("admin:auth_user_password_change", args=[user.pk])
+        return format_html('{} <a href="{}">{}</a>', state, link, verb)
+
+    # -- actions --------------------------------------------------------------------------------
+
+    @admin.action(permissions=["change"], description="Retire: sign-in, sessions and tokens end now")
+    def retire(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        users = list(queryset)
+        if actor(request) in users:
+            self.message_user(request, "Nothing was done: you cannot retire yourself.", messages.ERROR)
+        elif self.all_changeable(request, users):
+            for user in users:
+                user.retire()
+                self.record(request, "retire", user)
+            self.message_user(request, f"Retired: {len(users)}.")
+
+    @admin.action(permissions=["change"], description="Reactivate: may sign in again, tokens stay revoked")
+    def reactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        users = list(queryset)
+        if self.all_changeable(request, users):
+            for user in users:
+                user.reactivate()
+                self.record(request, "reactivate", user)
+            self.message_user(request, f"Reactivated: {len(users)}.")
+
+
+def _may_give(user: User, role: str) -> bool:
+    return user.is_superuser or role in user.roles
+
+
+@admin.register(Group)
+class GroupAdmin(AuditedAdmin[Group]):
+    fields = ("name", "description")
+    list_display = ("name", "description", "member_count")
+    search_fields = ("name",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
+        return super().get_queryset(request).annotate(counted=Count("members"))
+
+    @admin.display(description="members", ordering="counted")
+    def member_count(self, group: Group) -> int:
+        return group.counted  # type: ignore[attr-defined, no-any-return]
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(AuditedAdmin[AuditEntry]):
+    """To be read only, by whomever."""
+
+    list_display = ("at", "actor_name", "action", "what", "way", "address")
+    fields = list_display
+    list_filter = ("way", "action")
+    search_fields = ("actor_name", "action", "what")
+    date_hierarchy = "at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
+        return False

@@ -1,0 +1,142 @@
+"""The admin site's pages for keys. A new key is shown on the page that answers its making, and never again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import PermissionDenied
+from django.db.models import ForeignKey, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from accounts.admin_audit import AuditedAdmin, actor, could_be
+from accounts.models import Token, User
+
+if TYPE_CHECKING:
+    TokenForm = forms.ModelForm[Token]
+else:
+    TokenForm = forms.ModelForm
+
+
+class AddTokenForm(TokenForm):
+    days = forms.IntegerField(
+        label="Days until it expires", required=False, min_value=1, max_value=3650, help_text="Empty: it never does."
+    )
+
+    class Meta:
+        model = Token
+        fields = ("kind", "user", "name")
+
+    def clean(self) -> dict[str, Any]:
+        """An asker is always somebody: asks without a user are the admin key's own."""
+        found: dict[str, Any] = super().clean() or self.cleaned_data
+        if found.get("kind") != Token.Kind.AGENT and not found.get("user") and "user" not in self.errors:
+            self.add_error("user", "Only an agent's token may belong to nobody.")
+        return found
+
+    def save(self, commit: bool = True) -> Token:
+        if days := self.cleaned_data["days"]:
+            self.instance.expires_at = timezone.now() + timedelta(days=days)
+        return super().save(commit)
+
+
+class UserSelect(AutocompleteSelect):
+    """Django's fails with an error of the server's on a posted value that cannot be an id."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, [each for each in value if could_be(self.field, each)], attr)
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("usable", "usable"), ("ended", "revoked, expired or user inactive")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
+        usable = Token.objects.usable().values("pk")
+        if self.value() == "usable":
+            return queryset.filter(pk__in=usable)
+        return queryset.exclude(pk__in=usable) if self.value() == "ended" else queryset
+
+
+class TokenAdmin(AuditedAdmin[Token]):
+    """Once made, a token's name and expiry can be changed, and it can be revoked."""
+
+    list_display = ("kind", "name", "user", "hint", "state", "created_at", "expires_at", "last_used_at")
+    list_display_links = ("kind", "name")
+    list_filter = ("kind", StateFilter)
+    list_select_related = ("user",)
+    search_fields = ("name", "user__email", "user__name", "hint")
+    fields = (*list_display, "revoked_at")
+    autocomplete_fields = ("user",)
+    actions = ("revoke",)
+    secret_fields = ("digest", "sealed")
+
+    # -- who may do what: a token is as good as its user ------------------------------------------
+
+    def has_change_permission(self, request: HttpRequest, obj: Token | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_manage(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Token | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_manage(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Token | None = None) -> list[str]:
+        return [name for name in self.fields if name not in {"name", "expires_at"}] if obj else []
+
+    # -- making one -----------------------------------------------------------------------------
+
+    def get_form(self, request: HttpRequest, obj: Token | None = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, **kwargs if obj else {"form": AddTokenForm} | kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Token | None = None) -> tuple[str, ...]:
+        return self.fields if obj else ("kind", "user", "name", "days")
+
+    def formfield_for_foreignkey(self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "user":
+            kwargs["queryset"] = User.objects.filter(is_active=True)
+            kwargs["widget"] = UserSelect(db_field, self.admin_site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        one_button = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().add_view(request, form_url, one_button | (extra_context or {}))
+
+    def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+        elif _may_manage(request, obj):
+            obj.new_key = obj.give_key()
+        else:
+            raise PermissionDenied(f"You may not make a key for {obj.user}, who has rights that you do not have.")
+
+    def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
+        """The key goes into this one page; a message or a redirect would put it into a cookie or the session."""
+        context = {**self.admin_site.each_context(request), "title": "New key", "token": obj, "opts": self.opts}
+        response = TemplateResponse(request, "admin/accounts/token/new_key.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    # -- ending one -----------------------------------------------------------------------------
+
+    @admin.action(permissions=["change"], description="Revoke: no longer valid from now on")
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
+        tokens = list(queryset.filter(revoked_at=None))
+        if self.all_changeable(request, tokens):
+            Token.objects.filter(pk__in=[token.pk for token in tokens]).revoke()
+            for token in tokens:
+                self.record(request, "revoke", token)
+            self.message_user(request, f"Revoked: {len(tokens)}.")
+
+
+def _may_manage(request: HttpRequest, token: Token | None) -> bool:
+    return token is None or token.user is None or actor(request).may_manage(token.user)

@@ -1,0 +1,70 @@
+"""The one duty of everything that generates: an async generator of text pieces."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of what the model reads."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer, never empty; joined together the pieces are the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the answer cost, in the model's own tokens; comes once and last, or never."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class BackendError(Exception):
+    """Why there is no answer, or no more of it; as text, one sentence or two that may be shown to the asker.
+
+    `sentence` is ours and fit for a log: no address, credential or prompt. `said` is the endpoint's own
+    reason, shown but never logged, for it may quote the question. `retryable` says that asking again, here or
+    elsewhere, may help; a caller that has already shown a piece must not. `status` is the HTTP status, if any.
+    """
+
+    def __init__(self, sentence: str, *, said: str = "", retryable: bool = False, status: int | None = None) -> None:
+        super().__init__(f"{sentence} It said: {said}" if said else sentence)
+        self.sentence = sentence
+        self.said = said
+        self.retryable = retryable
+        self.status = status
+
+
+class Backend(Protocol):
+    """Something that answers. One object serves many generations at once, all in one event loop."""
+
+    @property
+    def name(self) -> str:
+        """Which kind it is, for traces and logs."""
+
+    @property
+    def model(self) -> str:
+        """Which model answers; empty when the other side chooses."""
+
+    def generate(
+        self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
+    ) -> AsyncGenerator[Delta | Usage, None]:
+        """Answer the last message, piece by piece. None leaves a value to the model.
+
+        Closing the generator (`contextlib.aclosing`) or cancelling the task that reads it stops the work.
+        Raises BackendError.
+        """
+
+    async def aclose(self) -> None:
+        """Give back what it holds (connections, memory). Generations still running fail."""
