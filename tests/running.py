@@ -151,8 +151,11 @@ class Server:
         return Agent(self.url.replace("http", "ws") + "/client/register")
 
     def children(self) -> list[int]:
-        """Ids of its living child processes."""
-        return [pid for pid, parent in parents().items() if parent == self.process.pid]
+        """Ids of its living child processes, and theirs."""
+        found, known = [self.process.pid], parents()
+        for pid in found:
+            found += [child for child, parent in known.items() if parent == pid]
+        return found[1:]
 
     def command_lines(self) -> dict[int, str]:
         """Every child's arguments as the list of processes shows them."""
