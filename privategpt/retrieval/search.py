@@ -1,0 +1,228 @@
+"""The one door to what is known: the passages that a question's words and meaning lead to.
+
+Who may read what comes in as a queryset and is part of every query; no passage of another
+source is ever read."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+from django.conf import settings
+
+from privategpt.models import Passage
+from privategpt.retrieval.analyse import Term, detect, question_terms
+from privategpt.retrieval.embedders import EmbedderUnavailable
+from privategpt.retrieval.embedding_process import Client, socket_path
+from privategpt.retrieval.index import Index, SqliteIndex, Visible
+from privategpt.retrieval.matrix import Floats, Integers, Matrix
+
+log = logging.getLogger(__name__)
+
+CANDIDATES = 200  # of each list: their best and worst scores span the scale on which both are added
+PER_SOURCE = 3  # passages of one source among the hits: variety is worth more than a fourth
+QUESTION_SECONDS = 1.0  # for the question's vector; after that the words alone must do
+
+
+class Embedded(Protocol):
+    """Unit rows, and the identity of the embedder that made them: only its vectors may be compared with them."""
+
+    @property
+    def rows(self) -> Floats: ...
+    @property
+    def identity(self) -> str: ...
+
+
+class Pending(Protocol):
+    def embedded(self, timeout: float) -> Embedded:
+        """The question as one row. Raises EmbedderUnavailable when it does not come in so many seconds."""
+
+
+class Questions(Protocol):
+    """Where questions become vectors."""
+
+    def ask(self, question: str) -> Pending:
+        """Returns at once; the work goes on elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that was found. `score` orders the hits of one search and means nothing beyond it;
+    `cosine` is the similarity with the question, None when the search went by words alone."""
+
+    passage: int
+    source: UUID
+    title: str
+    heading: str
+    start: int
+    end: int
+    text: str
+    language: str
+    score: float
+    cosine: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A term of the question and its weight: the rarer in the index, the more it says."""
+
+    term: Term
+    idf: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Hits, best first; `sources` are the ids in order, each once. `note` says why the search went by words alone."""
+
+    hits: list[Hit]
+    sources: list[UUID]
+    terms: list[Weighed]
+    note: str = ""
+
+
+class Searcher:
+    def __init__(self, index: Index, questions: Questions | None = None) -> None:
+        self.index, self.questions = index, questions
+        self._matrix: Matrix | None = None
+
+    def search(self, question: str, visible: Visible, limit: int = 10) -> Found:
+        """The best passages of at most `limit` visible sources. Waits at most QUESTION_SECONDS for the vector.
+
+        Asked twice, it says the same: equal scores keep the order of passage ids.
+        """
+        pending = self.questions.ask(question) if self.questions else None
+        statistics = self.index.statistics()
+        terms = question_terms(
+            question, statistics.searched(detect(question, fallback=_commonest(statistics.languages)))
+        )
+        by_words = self.index.lexical(terms, visible, CANDIDATES)
+        by_meaning, note = self._by_meaning(pending, visible)
+        scores = fused(by_words, by_meaning)
+        hits, sources = self._hits(scores, dict(by_meaning), visible, limit)
+        return Found(hits, sources, self._weighed(terms, statistics.total), note)
+
+    def _by_meaning(self, pending: Pending | None, visible: Visible) -> tuple[list[tuple[int, float]], str]:
+        if pending is None:
+            return [], "No embedder is set up: searched by words alone."
+        try:
+            question = pending.embedded(QUESTION_SECONDS)
+        except EmbedderUnavailable as reason:
+            return [], f"{reason} Searched by words alone."
+        row = question.rows[0]
+        passages, scores = self._matrix_of(question.identity, len(row)).nearest(row)
+        return self._visible_nearest(passages, scores, visible), ""
+
+    def _matrix_of(self, embedder: str, size: int) -> Matrix:
+        """This embedder's vectors; another's are dropped, for nothing asks for them any more."""
+        matrix = self._matrix
+        if matrix is None or (matrix.embedder, matrix.size) != (embedder, size):
+            self._matrix = matrix = Matrix(embedder, size)
+        return matrix
+
+    def _visible_nearest(self, passages: Integers, scores: Floats, visible: Visible) -> list[tuple[int, float]]:
+        """The CANDIDATES nearest passages of visible sources."""
+        for share in (4, 16):
+            # Most people may read most of what there is: mostly the first look suffices.
+            ids, best = _top(passages, scores, CANDIDATES * share)
+            allowed = self.index.visible_among(ids.tolist(), visible)
+            if len(allowed) >= CANDIDATES or len(ids) == len(passages):
+                break
+        else:
+            mask = np.isin(passages, np.array(self.index.visible_ids(visible), np.int64))
+            ids, best = _top(passages[mask], scores[mask], CANDIDATES)
+            allowed = set(ids.tolist())
+        pairs = zip(ids.tolist(), best.tolist(), strict=True)
+        return [pair for pair in pairs if pair[0] in allowed][:CANDIDATES]
+
+    def _hits(
+        self, scores: Sequence[tuple[int, float]], cosines: dict[int, float], visible: Visible, limit: int
+    ) -> tuple[list[Hit], list[UUID]]:
+        chosen = self._per_source(scores, limit)
+        # Read by right once more: what changed hands since it was found is not shown.
+        rows = Passage.objects.filter(pk__in=list(chosen), source__in=visible.values("pk")).select_related("source")
+        known = {row.pk: row for row in rows.only(*PASSAGE_FIELDS)}
+        hits = [_hit(known[pk], score, cosines.get(pk)) for pk, score in chosen.items() if pk in known]
+        return hits, list(dict.fromkeys(hit.source for hit in hits))
+
+    def _per_source(self, scores: Sequence[tuple[int, float]], limit: int) -> dict[int, float]:
+        """The best passages of the best sources: PER_SOURCE of each of `limit`."""
+        owners = dict(Passage.objects.filter(pk__in=[pk for pk, _ in scores]).values_list("pk", "source_id"))
+        taken: dict[UUID, int] = {}
+        chosen: dict[int, float] = {}
+        for pk, score in scores:
+            owner = owners.get(pk)
+            if owner is None or (owner not in taken and len(taken) == limit) or taken.get(owner) == PER_SOURCE:
+                continue
+            taken[owner] = taken.get(owner, 0) + 1
+            chosen[pk] = score
+        return chosen
+
+    def _weighed(self, terms: list[Term], total: int) -> list[Weighed]:
+        counts = self.index.frequencies(terms)
+        return [Weighed(term, idf(count, total)) for term, count in zip(terms, counts, strict=True)]
+
+
+PASSAGE_FIELDS = ("source__title", "heading", "start", "end", "text", "language")
+
+
+def _hit(row: Passage, score: float, cosine: float | None) -> Hit:
+    return Hit(
+        passage=row.pk,
+        source=row.source_id,
+        title=row.source.title,
+        heading=row.heading,
+        start=row.start,
+        end=row.end,
+        text=row.text,
+        language=row.language,
+        score=score,
+        cosine=cosine,
+    )
+
+
+def _commonest(languages: Sequence[tuple[str, int]]) -> str:
+    return languages[0][0] if languages else "en"
+
+
+def idf(count: int, total: int) -> float:
+    """Inverse document frequency as BM25 has it (Lucene's form: never below zero)."""
+    return float(np.log1p((total - min(count, total) + 0.5) / (count + 0.5)))
+
+
+def _top(passages: Integers, scores: Floats, limit: int) -> tuple[Integers, Floats]:
+    """The best `limit`, best first, equal ones by id."""
+    if len(scores) > limit:
+        chosen = np.argpartition(-scores, limit - 1)[:limit]
+        passages, scores = passages[chosen], scores[chosen]
+    order = np.lexsort((passages, -scores))
+    return passages[order], scores[order]
+
+
+def fused(
+    by_words: Sequence[tuple[int, float]], by_meaning: Sequence[tuple[int, float]], weight: float = 1.0
+) -> list[tuple[int, float]]:
+    """Both lists as one, best first: each list's scores stretched to 0..1 and added, meaning times `weight`.
+
+    Better than the sum of ranks: a list that cannot tell its candidates apart does not vote as if it could.
+    """
+    total: dict[int, float] = {}
+    for pairs, share in ((by_words, 1.0), (by_meaning, weight)):
+        low = min((score for _, score in pairs), default=0.0)
+        span = max((score for _, score in pairs), default=0.0) - low
+        for passage, score in pairs:
+            total[passage] = total.get(passage, 0.0) + share * ((score - low) / span if span else 1.0)
+    return sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+@cache
+def searcher() -> Searcher:
+    """This process's searcher. Questions go to the embedding process of the data folder."""
+    return Searcher(SqliteIndex(), Client(socket_path(settings.DATA_DIR)))
+
+
+def search(question: str, visible: Visible, limit: int = 10) -> Found:
+    """See `Searcher.search`."""
+    return searcher().search(question, visible, limit)
