@@ -168,6 +168,9 @@ class Token(models.Model):
     sealed = models.TextField(blank=True, default="", editable=False)
     hint = models.CharField(max_length=4, editable=False, help_text="The key's last four characters.")
     scopes = models.JSONField(default=list, blank=True)
+    groups = models.ManyToManyField(
+        Group, related_name="+", blank=True, help_text="Narrows an api token to these groups; none: all of its user's."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)

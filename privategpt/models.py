@@ -42,6 +42,10 @@ class Source(models.Model):
     language = models.CharField(max_length=8, default="en", editable=False, help_text="As found in the text.")
     passages_total = models.PositiveIntegerField(default=0, editable=False)
     passages_done = models.PositiveIntegerField(default=0, editable=False)
+    # A worker that embeds it says so again and again; one that has gone silent has lost it to the next.
+    claimed_by = models.CharField(max_length=64, blank=True, default="", editable=False)
+    claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
+    attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     # Last on purpose: SQLite reads a row from the front, and a long text would stand before all that follows it.
@@ -100,3 +104,140 @@ class Vector(models.Model):
 
     def __str__(self) -> str:
         return f"{self.embedder} of passage {self.passage_id}"
+
+
+class Scenario(models.Model):
+    """A named way of asking: its prompts, and how it retrieves (contract 2, section 4)."""
+
+    class Retriever(models.TextChoices):
+        VECTOR_STORE = "vector_store"
+        DOCUMENT_STORE = "document_store"
+        NONE = "none"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="scenarios")
+    name = models.CharField(max_length=40, unique=True)
+    description = models.CharField(max_length=128)
+    icon = models.CharField(max_length=100, default="ph-shapes")
+    active = models.BooleanField(default=False)
+    creativity = models.PositiveSmallIntegerField(default=1)
+    k = models.PositiveSmallIntegerField(default=5)
+    similarity_threshold = models.FloatField(default=0.0)
+    context_retriever_type = models.CharField(max_length=20, choices=Retriever.choices, default=Retriever.NONE)
+    system_pre_prompt = models.TextField(blank=True, default="")
+    user_pre_prompt = models.TextField(blank=True, default="")
+    user_post_prompt = models.TextField(blank=True, default="")
+    use_sparse = models.BooleanField(default=True)
+    use_dense = models.BooleanField(default=True)
+    use_reranking = models.BooleanField(default=True)
+    use_history = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ChatQuerySet(models.QuerySet["Chat"]):
+    def visible_to(self, user: User) -> Self:
+        """One's own; nobody else reads a chat."""
+        return self.filter(owner=user)
+
+
+class Chat(models.Model):
+    """Questions of one person and their answers, and where answers may be looked for."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="chats")
+    title = models.CharField(max_length=200, blank=True)
+    language = models.CharField(max_length=8, default="en")
+    use_public = models.BooleanField(default=False)
+    groups = models.ManyToManyField(Group, related_name="+", blank=True)
+    scenario = models.ForeignKey(Scenario, models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ChatQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-updated_at",)
+        indexes = (models.Index(fields=["owner", "-updated_at"]),)
+
+    def __str__(self) -> str:
+        return self.title or str(self.id)
+
+
+class Message(models.Model):
+    """A question and its answer, whose text is saved as it grows. The answer outlives the connection."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        ANSWERING = "answering"
+        COMPLETE = "complete"
+        STOPPED = "stopped"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    chat = models.ForeignKey(Chat, models.CASCADE, related_name="messages")
+    position = models.PositiveIntegerField()
+    question = models.TextField()
+    answer = models.TextField(blank=True, default="")
+    language = models.CharField(max_length=8, default="en")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    error = models.TextField(blank=True, default="")
+    backend = models.CharField(max_length=100, blank=True, default="")
+    trace = models.JSONField(
+        default=dict, blank=True, help_text="What was searched, found and used, and the times; for the owner."
+    )
+    # A process that answers says so again and again; one that has gone silent has lost the answer.
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("chat", "position")
+        constraints = (models.UniqueConstraint(fields=["chat", "position"], name="one_message_per_place"),)
+        indexes = (models.Index(fields=["state"]),)
+
+    def __str__(self) -> str:
+        return f"{self.chat_id} {self.position}"
+
+
+class Citation(models.Model):
+    """A passage that an answer was given to rest on, under the number by which the answer cites it."""
+
+    message = models.ForeignKey(Message, models.CASCADE, related_name="citations")
+    source = models.ForeignKey(Source, models.CASCADE, related_name="+")
+    number = models.PositiveSmallIntegerField()
+    is_cited = models.BooleanField(default=False)
+    heading = models.TextField(blank=True, default="")
+    start = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+    context = models.TextField()
+    score = models.FloatField()
+
+    class Meta:
+        ordering = ("message", "number")
+        constraints = (models.UniqueConstraint(fields=["message", "number"], name="one_citation_per_number"),)
+
+    def __str__(self) -> str:
+        return f"[{self.number}] {self.source_id}"
+
+
+class StoredReply(models.Model):
+    """The reply to a request that carried an Idempotency-Key, given again to the same user, key, route and body."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    key = models.BinaryField(max_length=32)
+    request_digest = models.BinaryField(max_length=32)
+    status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="None: the first request is under way.")
+    body = models.BinaryField(default=b"")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["owner", "key"], name="one_reply_per_owner_and_key"),)
+
+    def __str__(self) -> str:
+        return f"reply of {self.created_at:%Y-%m-%d %H:%M}"
