@@ -30,7 +30,7 @@ check: setup-dev
 	@$(PY) -m pytest tests/test_arrows.py tests/test_readme.py
 
 bench: setup
-	@$(PY) -m bench
+	@$(PY) -m bench.relay
 
 # Pins every package with its hashes. Written so that no registry's address gets into the files.
 lock: setup-dev
