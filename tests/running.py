@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,10 +67,11 @@ def until(condition: Callable[[], bool], what: str) -> None:
 class Server:
     """`manage.py serve`, from the start to the end of the `with` block."""
 
-    def __init__(self, data: Path, *arguments: str, **extra: str) -> None:
+    def __init__(self, data: Path, *arguments: str, before: Sequence[str] = (), **extra: str) -> None:
+        """`before` is a command that runs the command behind it."""
         self.data = data
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "serve", *(arguments or ("0",))],
+            [*before, sys.executable, str(ROOT / "manage.py"), "serve", *(arguments or ("0",))],
             env=environment(data, **extra),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

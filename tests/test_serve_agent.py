@@ -16,7 +16,7 @@ needs_model = pytest.mark.skipif(available() is not None, reason=str(available()
 
 @needs_model
 def test_the_quick_start_of_a_first_start_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
-    with Server(tmp_path, BUILTIN_AGENT="on") as server:
+    with Server(tmp_path, BUILTIN_AGENT="on", ALLOWED_HOSTS=".example.com") as server:
         assert server.shown("Agents") == "1 connected"
         reply = server.quick_start()
         children = server.children()
