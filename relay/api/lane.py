@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-WATCHED_AFTER = 0.02  # seconds; most asks are answered before anybody needs to see whether the client is still there
+WATCHED_AFTER = 0.1  # seconds; most asks are answered before anybody needs to see whether the client is still there
 BODY_WITHIN = 30.0  # seconds from the headers to the last byte of the body
 _CORS = (b"access-control-allow-origin", b"*")
 _JSON = (b"content-type", b"application/json; charset=utf-8")
