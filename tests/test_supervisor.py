@@ -101,6 +101,20 @@ async def test_a_crashed_child_is_started_again_after_growing_pauses(
     assert not runs(notes.pid("up"))
 
 
+async def test_a_child_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    supervisor = Supervisor([Child("The worker", ("/no/such/program",), {})])
+    supervisor.start()
+    deadline = time.monotonic() + PATIENCE
+    while supervisor.ends("The worker") < 2:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    await supervisor.stop()
+    assert "The worker could not be started" in caplog.text
+
+
 async def test_a_long_life_makes_the_next_crash_the_first_one_again(
     notes: Notes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
