@@ -83,7 +83,7 @@ class Cached:
     """An embedder whose vectors are kept in a folder between runs."""
 
     def __init__(self, embedder: "Embedder", folder: Path | None) -> None:
-        self.identity, self.size = embedder.identity, embedder.size
+        self.identity, self.size, self.related = embedder.identity, embedder.size, embedder.related
         self._embedder, self._folder = embedder, folder
         self._sentences: dict[str, Floats] = {}
 
@@ -113,17 +113,18 @@ class Known:
     """The questions' vectors, made beforehand."""
 
     def __init__(self, embedder: Cached, texts: Sequence[str]) -> None:
-        self._identity = embedder.identity
+        self._embedder = embedder
         self._vectors = dict(zip(texts, embedder.questions(texts), strict=True))
 
     def ask(self, question: str) -> "Here":
-        return Here(self._vectors[question][None, :], self._identity)
+        return Here(self._vectors[question][None, :], self._embedder.identity, self._embedder.related)
 
 
 @dataclass(frozen=True)
 class Here:
     rows: "Floats"
     identity: str
+    related: float | None
 
     def embedded(self, timeout: float) -> "Here":
         return self

@@ -34,6 +34,8 @@ class Embedded(Protocol):
     def rows(self) -> Floats: ...
     @property
     def identity(self) -> str: ...
+    @property
+    def related(self) -> float | None: ...
 
 
 class Pending(Protocol):
@@ -80,6 +82,7 @@ class Background:
     median: float
     high: float
     passages: int
+    related: float | None = None  # the embedder's own mark, see `Embedder`
 
     def spreads(self, cosine: float) -> float:
         """How far a cosine stands out, in units that no embedder and no language changes."""
@@ -142,7 +145,7 @@ class Searcher:
         passages, scores = self._matrix_of(question.identity, len(vector)).nearest(vector)
         if not len(passages):
             return Meaning([], note="No passage has a vector yet: searched by words alone.")
-        return Meaning(self._visible_nearest(passages, scores, visible), vector, _background(scores))
+        return Meaning(self._visible_nearest(passages, scores, visible), vector, _background(scores, question.related))
 
     def _matrix_of(self, embedder: str, size: int) -> Matrix:
         """This embedder's vectors; another's are dropped, for nothing asks for them any more."""
@@ -220,9 +223,9 @@ def idf(count: int, total: int) -> float:
     return float(np.log1p((total - min(count, total) + 0.5) / (count + 0.5)))
 
 
-def _background(scores: Floats) -> Background:
+def _background(scores: Floats, related: float | None) -> Background:
     median, high = np.percentile(scores, [50, 90])
-    return Background(float(median), float(high), len(scores))
+    return Background(float(median), float(high), len(scores), related)
 
 
 def _top(passages: Integers, scores: Floats, limit: int) -> tuple[Integers, Floats]:

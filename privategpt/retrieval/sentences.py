@@ -25,8 +25,10 @@ WORTH_ADDING = 0.5  # of the best score's words: a further sentence that has les
 
 # When to refuse. Measured on questions whose paragraph was withheld, see docs/retrieval.md.
 COVERED = 0.42  # share of the question's weight that a sentence and its surroundings must carry
+STRADDLING = 0.9  # where no blanks stand, half of a question's character pairs straddle two words and are found nowhere
 CLEAR = 2.8  # how far the nearest sentence stands out from the index, in spreads
 PER_SPREAD = 0.1  # what one spread more is worth in share
+PER_COSINE = 4.0  # what the cosine above the embedder's own mark is worth, where it has one
 TELLING = 30  # passages from which on the index tells what is far
 
 # A sentence ends behind its mark, before a blank and what may begin one; an ideographic mark needs no blank.
@@ -166,14 +168,24 @@ def _by_meaning(ranked: list[_Candidate], embed: Embed, question: Floats) -> tup
 def _support(best: _Candidate, found: Found, nearness: float) -> float:
     """How much more than enough speaks for the best sentence.
 
-    Neither test knows the language or the embedder: words count by their rarity in this index, nearness by how
-    far the sentence stands out from what the index holds anyway. Few passages do not tell what is far.
+    Words count by their rarity in this index; nearness by how far the sentence stands out from what the index
+    holds anyway, and by the embedder's own mark. The first errs where all sources have one subject, the
+    second where a language or subject lies elsewhere in the model: each has half the say.
     """
-    support = best.carried - COVERED
-    if nearness and found.background:
-        told = found.background.passages / (found.background.passages + TELLING)
-        support += told * PER_SPREAD * (found.background.spreads(nearness) - CLEAR)
-    return support
+    support = best.carried * (1 + STRADDLING * _unspaced(found.terms)) - COVERED
+    if not nearness or not found.background:
+        return support
+    background = found.background
+    told = background.passages / (background.passages + TELLING)
+    standing_out = told * PER_SPREAD * (background.spreads(nearness) - CLEAR)
+    if background.related is None:
+        return support + standing_out
+    return support + standing_out / 2 + PER_COSINE * (nearness - background.related)
+
+
+def _unspaced(terms: Sequence[Weighed]) -> float:
+    """The share of the question that is written without blanks."""
+    return sum(bool(HAS_UNSPACED.search(weighed.term.variants[0])) for weighed in terms) / max(len(terms), 1)
 
 
 def _chosen(ranked: list[_Candidate]) -> list[_Candidate]:
