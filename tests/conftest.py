@@ -32,3 +32,16 @@ def bob(db: None) -> User:
 @pytest.fixture
 def charlie(db: None) -> User:
     return User.objects.create_user("charlie@example.org", PASSWORD, name="Charlie")
+
+
+# At the end, so that other helpers' fixtures stand together above.
+from tests.socket_fixtures import (  # noqa: E402
+    data_template,
+    door,
+    hasty,
+    hasty_web,
+    new_web,
+    steady_web,
+)
+
+__all__ = ["data_template", "door", "hasty", "hasty_web", "new_web", "steady_web"]
