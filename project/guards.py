@@ -67,15 +67,10 @@ class BodyLimit:
                 raise
             await self._refuse(scope, send, 408, "The request body took too long")
 
-<<<<<<< HEAD
     async def _refuse(self, scope: Scope, send: Send, status: int, text: str) -> None:
         contract_2 = scope["path"].startswith("/api/v1/")
         found = {"data": None, "message": text, "status": status} if contract_2 else {"error": text}
-        body = json.dumps(found).encode()
-=======
-    async def _refuse(self, send: Send, status: int, text: str) -> None:
-        body = json.dumps({"error": text}, separators=(",", ":")).encode()
->>>>>>> main
+        body = json.dumps(found, separators=(",", ":")).encode()
         headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
