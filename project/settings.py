@@ -128,6 +128,7 @@ SIGN_IN: dict[str, Any] = {
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
 }
+LOGIN_URL = "admin:login"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
@@ -149,6 +150,18 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "project.openapi.Schema",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Switchboard",
+    "DESCRIPTION": "Two contracts: the relay's (`/api/ask` and its administration) and PrivateGPT API v1 (`/api/v1`).",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_PATCH": False,
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {name: {"type": "http", "scheme": "bearer"} for name in ("apiToken", "relayKey")}
+    },
 }
 
 # -- the relay (docs/relay.md); times in seconds, sizes in bytes --------------------------------

@@ -36,7 +36,7 @@ LAYERS = {
     ],
     "privategpt": [
         {"api", "openai_api", "views", "forms", "urls", "admin", "templatetags", "management"},  # how it is asked
-        {"answers", "follow", "ingest", "agent", "serving"},  # what is done
+        {"answers", "follow", "ingest", "knowledge", "agent", "serving"},  # what is done
         {"prompts", "llm", "retrieval", "orphan"},  # means: no request in here, values go in and out
         {"models"},  # nouns
     ],

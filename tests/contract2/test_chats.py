@@ -62,7 +62,12 @@ def test_a_chat_goes_on_by_both_methods(as_alice: Program, source: str, method: 
     assert more["sources"] == [source]
     chat = as_alice.get(f"/chats/{first['chatId']}").data
     assert [message["question"] for message in chat["messages"]] == ["Which spice?", "How much?"]
-    assert (chat["title"], chat["language"], chat["groups"], chat["isLocked"]) == ("Which spice?", "en", ["alpha"], False)
+    assert (chat["title"], chat["language"], chat["groups"], chat["isLocked"]) == (
+        "Which spice?",
+        "en",
+        ["alpha"],
+        False,
+    )
 
 
 def test_release_1_4_gets_objects(as_alice: Program, source: str) -> None:
@@ -86,7 +91,9 @@ def test_groups_that_are_no_names_are_none(as_alice: Program, groups: object) ->
 
 def test_texts_come_back_byte_for_byte(as_alice: Program) -> None:
     """Faults 21 and 23."""
-    question = "e\u0301 \u202eabc\u202c \U0001f469\u200d\U0001f52c \u200f\u05d0 \u2028 <b>&amp; {{x}} ${y} `z`  \t\r\n end "
+    question = (
+        "e\u0301 \u202eabc\u202c \U0001f469\u200d\U0001f52c \u200f\u05d0 \u2028 <b>&amp; {{x}} ${y} `z`  \t\r\n end "
+    )
     chat = as_alice.post("/chats", {"question": question}).data["chatId"]
     assert as_alice.get(f"/chats/{chat}").data["messages"][0]["question"] == question
 
@@ -303,9 +310,7 @@ def test_a_key_is_for_one_request(as_alice: Program, as_bob: Program) -> None:
 
 def test_a_further_question_is_asked_once(as_alice: Program) -> None:
     chat = as_alice.post("/chats", {"question": "Hello?"}).data["chatId"]
-    replies = [
-        as_alice.patch(f"/chats/{chat}", {"question": "More?"}, headers=keyed(as_alice, "k")) for _ in range(2)
-    ]
+    replies = [as_alice.patch(f"/chats/{chat}", {"question": "More?"}, headers=keyed(as_alice, "k")) for _ in range(2)]
     assert replies[0].data == replies[1].data
     assert Message.objects.count() == 2
 
