@@ -36,7 +36,7 @@ CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS = switch("BEHIND_TLS", default=False)
 
 # -- secrets: made at random at the first start, kept in the data folder with mode 0600 ---------
-SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key")[0]
+SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key", size=48)[0]
 ADMIN_KEY = text("ADMIN_KEY") or kept_secret(DATA_DIR / "admin_key")[0]
 # The first administrator. Without a password one is made at random and shown once.
 ADMIN_EMAIL = text("ADMIN_EMAIL", "admin@switchboard.local")
