@@ -83,14 +83,20 @@ class Cached:
     """An embedder whose vectors are kept in a folder between runs."""
 
     def __init__(self, embedder: "Embedder", folder: Path | None) -> None:
-        self.identity, self.size = embedder.identity, embedder.size
+        self.identity, self.size, self.related = embedder.identity, embedder.size, embedder.related
         self._embedder, self._folder = embedder, folder
+        self._sentences: dict[str, Floats] = {}
 
     def passages(self, texts: Sequence[str]) -> "Floats":
         return self._kept("p", texts, self._embedder.passages)
 
     def questions(self, texts: Sequence[str]) -> "Floats":
         return self._kept("q", texts, lambda rows: np.array([self._embedder.question(row) for row in rows]))
+
+    def sentences(self, texts: Sequence[str]) -> "Floats":
+        new = [text for text in texts if text not in self._sentences]
+        self._sentences |= dict(zip(new, self._embedder.passages(new), strict=True))
+        return np.array([self._sentences[text] for text in texts])
 
     def _kept(self, kind: str, texts: Sequence[str], make: Callable[[Sequence[str]], "Floats"]) -> "Floats":
         if self._folder is None:
@@ -107,17 +113,18 @@ class Known:
     """The questions' vectors, made beforehand."""
 
     def __init__(self, embedder: Cached, texts: Sequence[str]) -> None:
-        self._identity = embedder.identity
+        self._embedder = embedder
         self._vectors = dict(zip(texts, embedder.questions(texts), strict=True))
 
     def ask(self, question: str) -> "Here":
-        return Here(self._vectors[question][None, :], self._identity)
+        return Here(self._vectors[question][None, :], self._embedder.identity, self._embedder.related)
 
 
 @dataclass(frozen=True)
 class Here:
     rows: "Floats"
     identity: str
+    related: float | None
 
     def embedded(self, timeout: float) -> "Here":
         return self
@@ -224,12 +231,12 @@ def holds(answer: str, golds: Sequence[str]) -> bool:
     return any(_plain(gold).strip() and _plain(gold) in answer for gold in golds)
 
 
-def quote(collection: Collection, searcher: "Searcher", name: str) -> None:
+def quote(collection: Collection, searcher: "Searcher", name: str, embed: Any) -> None:
     """How often the quoted sentences hold the gold answer, and how long they are."""
     from privategpt.retrieval.sentences import answer
 
     asked = [query for query in collection.queries if query.get("answers")]
-    given = [answer(query["text"], find(searcher, query["text"], 10)) for query in asked]
+    given = [answer(find(searcher, query["text"], 10), embed) for query in asked]
     right = [holds(found.text, query["answers"]) for found, query in zip(given, asked, strict=True)]
     refused = np.mean([found.refused for found in given])
     words = np.mean([len(_plain(found.text).split()) for found in given])
@@ -238,13 +245,13 @@ def quote(collection: Collection, searcher: "Searcher", name: str) -> None:
     )
 
 
-def reject(collection: Collection, searcher: "Searcher", name: str) -> None:
+def reject(collection: Collection, searcher: "Searcher", name: str, embed: Any) -> None:
     """How often it says rightly, and wrongly, that the sources do not answer."""
     from privategpt.retrieval.sentences import answer
 
     kinds: dict[str, list[bool]] = {}
     for query in collection.queries:
-        found = answer(query["text"], find(searcher, query["text"], 10))
+        found = answer(find(searcher, query["text"], 10), embed)
         kinds.setdefault(query["kind"], []).append(found.refused)
     rates = {kind: float(np.mean(refused)) for kind, refused in kinds.items()}
     balanced = ((rates["far"] + rates["near"]) / 2 + 1 - rates["answerable"]) / 2
@@ -259,16 +266,17 @@ def evaluate(folder: Path, embedder: Cached | None, *, answers: bool) -> None:
     report(collection, {name: rank(collection, searcher, documents) for name, searcher in systems.items()})
     if not answers:
         return
+    sentences = embedder and embedder.sentences
     for name in ("words", "hybrid"):
         if name in systems and any(query.get("answers") for query in collection.queries):
-            quote(collection, systems[name], name)
+            quote(collection, systems[name], name, sentences)
     if (folder / "reject").is_dir():
         withheld = read(folder / "reject")
         withheld = Collection(collection.name, withheld.corpus, withheld.queries, withheld.gains)
         store(withheld)
         for name, searcher in searchers(withheld, embedder).items():
             if name != "vectors":
-                reject(withheld, searcher, name)
+                reject(withheld, searcher, name, sentences)
 
 
 def main() -> None:

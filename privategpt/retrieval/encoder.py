@@ -46,7 +46,8 @@ class Encoder:
             self._constants,
         )
         versions = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
-        return helper.make_model(graph, opset_imports=versions, ir_version=10).SerializeToString()
+        found: bytes = helper.make_model(graph, opset_imports=versions, ir_version=10).SerializeToString()
+        return found
 
     def _layer(self, x: str, layer: str, bias: str) -> str:
         x = self._norm(self._add(x, self._attention(x, layer, bias)), f"{layer}.aln")
@@ -125,4 +126,5 @@ class Encoder:
 def _paired(nibbles: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """From weights i and i + 16 in a byte to weights 2i and 2i + 1, as ONNX wants them."""
     values = np.concatenate([nibbles & 15, nibbles >> 4], axis=-1)
-    return values[..., 0::2] | (values[..., 1::2] << 4)
+    found: NDArray[np.uint8] = values[..., 0::2] | (values[..., 1::2] << 4)
+    return found

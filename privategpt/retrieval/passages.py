@@ -15,14 +15,14 @@ ENOUGH = 1_200  # a passage so long takes no further paragraph
 TINY = 250  # a section shorter than this is joined with the next one
 UNCUT = 6_000  # code and tables stay whole up to here
 LONGEST_HEADING = 200  # characters of one heading that are kept with its passages
-SEPARATOR = " › "  # between the headings of a path  # noqa: RUF003
+SEPARATOR = " › "  # between the headings of a path
 DENSE = 0.4  # what the sizes shrink to where a character is worth a syllable or a word
 
 ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
 SETEXT = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
 FENCE = re.compile(r"[ \t>]{0,20}(`{3,}|~{3,})")
 INDENTED = re.compile(r" {4}|\t")
-SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s|[。！？]|\n")  # noqa: RUF001
+SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s|[。！？]|\n")
 DELIMITER_ROW = frozenset("|:- \t\r")
 
 

@@ -34,6 +34,8 @@ class Embedded(Protocol):
     def rows(self) -> Floats: ...
     @property
     def identity(self) -> str: ...
+    @property
+    def related(self) -> float | None: ...
 
 
 class Pending(Protocol):
@@ -74,12 +76,39 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
+class Background:
+    """How near the index as a whole is to a question: the median and the 90th percentile of the cosines."""
+
+    median: float
+    high: float
+    passages: int
+    related: float | None = None  # the embedder's own mark, see `Embedder`
+
+    def spreads(self, cosine: float) -> float:
+        """How far a cosine stands out, in units that no embedder and no language changes."""
+        return (cosine - self.high) / max(self.high - self.median, 1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the vectors say: passages with their cosines, best first."""
+
+    nearest: list[tuple[int, float]]
+    vector: Floats | None = None
+    background: Background | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """Hits, best first; `sources` are the ids in order, each once. `note` says why the search went by words alone."""
+    """Hits, best first; `sources` are the ids in order, each once. `note` says why the search went by words alone;
+    else `vector` is the question's and `background` what it compares to."""
 
     hits: list[Hit]
     sources: list[UUID]
     terms: list[Weighed]
+    vector: Floats | None = None
+    background: Background | None = None
     note: str = ""
 
 
@@ -99,21 +128,24 @@ class Searcher:
             question, statistics.searched(detect(question, fallback=_commonest(statistics.languages)))
         )
         by_words = self.index.lexical(terms, visible, CANDIDATES)
-        by_meaning, note = self._by_meaning(pending, visible)
-        scores = fused(by_words, by_meaning)
-        hits, sources = self._hits(scores, dict(by_meaning), visible, limit)
-        return Found(hits, sources, self._weighed(terms, statistics.total), note)
+        meaning = self._by_meaning(pending, visible)
+        hits = self._hits(fused(by_words, meaning.nearest), dict(meaning.nearest), visible, limit)
+        sources = list(dict.fromkeys(hit.source for hit in hits))
+        weighed = self._weighed(terms, statistics.total)
+        return Found(hits, sources, weighed, meaning.vector, meaning.background, meaning.note)
 
-    def _by_meaning(self, pending: Pending | None, visible: Visible) -> tuple[list[tuple[int, float]], str]:
+    def _by_meaning(self, pending: Pending | None, visible: Visible) -> Meaning:
         if pending is None:
-            return [], "No embedder is set up: searched by words alone."
+            return Meaning([], note="No embedder is set up: searched by words alone.")
         try:
             question = pending.embedded(QUESTION_SECONDS)
         except EmbedderUnavailable as reason:
-            return [], f"{reason} Searched by words alone."
-        row = question.rows[0]
-        passages, scores = self._matrix_of(question.identity, len(row)).nearest(row)
-        return self._visible_nearest(passages, scores, visible), ""
+            return Meaning([], note=f"{reason} Searched by words alone.")
+        vector = question.rows[0]
+        passages, scores = self._matrix_of(question.identity, len(vector)).nearest(vector)
+        if not len(passages):
+            return Meaning([], note="No passage has a vector yet: searched by words alone.")
+        return Meaning(self._visible_nearest(passages, scores, visible), vector, _background(scores, question.related))
 
     def _matrix_of(self, embedder: str, size: int) -> Matrix:
         """This embedder's vectors; another's are dropped, for nothing asks for them any more."""
@@ -139,13 +171,12 @@ class Searcher:
 
     def _hits(
         self, scores: Sequence[tuple[int, float]], cosines: dict[int, float], visible: Visible, limit: int
-    ) -> tuple[list[Hit], list[UUID]]:
+    ) -> list[Hit]:
         chosen = self._per_source(scores, limit)
         # Read by right once more: what changed hands since it was found is not shown.
         rows = Passage.objects.filter(pk__in=list(chosen), source__in=visible.values("pk")).select_related("source")
         known = {row.pk: row for row in rows.only(*PASSAGE_FIELDS)}
-        hits = [_hit(known[pk], score, cosines.get(pk)) for pk, score in chosen.items() if pk in known]
-        return hits, list(dict.fromkeys(hit.source for hit in hits))
+        return [_hit(known[pk], score, cosines.get(pk)) for pk, score in chosen.items() if pk in known]
 
     def _per_source(self, scores: Sequence[tuple[int, float]], limit: int) -> dict[int, float]:
         """The best passages of the best sources: PER_SOURCE of each of `limit`."""
@@ -190,6 +221,11 @@ def _commonest(languages: Sequence[tuple[str, int]]) -> str:
 def idf(count: int, total: int) -> float:
     """Inverse document frequency as BM25 has it (Lucene's form: never below zero)."""
     return float(np.log1p((total - min(count, total) + 0.5) / (count + 0.5)))
+
+
+def _background(scores: Floats, related: float | None) -> Background:
+    median, high = np.percentile(scores, [50, 90])
+    return Background(float(median), float(high), len(scores), related)
 
 
 def _top(passages: Integers, scores: Floats, limit: int) -> tuple[Integers, Floats]:
