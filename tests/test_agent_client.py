@@ -90,6 +90,13 @@ async def test_it_comes_back_under_its_id() -> None:
     assert second.hello["id"] == "one"
 
 
+async def test_it_takes_a_new_id_when_another_agent_came_under_its_own() -> None:
+    async with relay() as hub, agent_at(hub.url):
+        first = await hub.peer(fresh="one")
+        await first.socket.close(4001)
+        assert (await hub.peer(fresh="two")).hello["id"] == "two"
+
+
 async def test_it_comes_back_after_a_connection_that_broke() -> None:
     async with relay() as hub, agent_at(hub.url):
         first = await hub.peer(fresh="one")

@@ -8,7 +8,7 @@ import os
 import random
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 DOOR = "/client/register"
 MAX_FRAME = 16 << 20  # bytes of one frame that is read; a long conversation in JSON in JSON
+SUPERSEDED = 4001  # close code: the relay let another agent in under this id
 STABLE = 60.0  # seconds of connection after which the next loss counts as the first
 SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 REFUSALS = {
@@ -88,6 +89,8 @@ class Agent:
         except InvalidStatus as error:
             return self._refused(error.response.status_code)
         except (OSError, InvalidHandshake, ConnectionClosed, NoHelloError) as error:
+            if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code == SUPERSEDED:
+                self._give_up_id()
             self._tell(f"No connection to {self._where()}: {_reason(error)}. Trying again.")
         else:
             self._tell(f"{self._where()} closed the connection. Dialling in again.")
@@ -121,6 +124,11 @@ class Agent:
             if self._settings.state:
                 await asyncio.to_thread(_write_id, self._settings.state, fresh)
         return self._id
+
+    def _give_up_id(self) -> None:
+        """Another agent has come under this id. Two that take it from each other in turn would serve nobody."""
+        self._tell("Another agent came under this agent's id; it goes on under a new one.")
+        self._id, self._settings = "", replace(self._settings, state=None)
 
     def _refused(self, status: int) -> bool:
         reason = REFUSALS.get(status)
