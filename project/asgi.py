@@ -41,7 +41,7 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
 fallback: Any = no_such_socket
 router: Any = ProtocolTypeRouter(
     {
-        "http": RequestId(BodyLimit(django_application, settings.MAX_BODY_BYTES)),
+        "http": RequestId(BodyLimit(django_application, settings.MAX_BODY_BYTES, settings.BODY_TIMEOUT)),
         "websocket": URLRouter([*websocket_urlpatterns, re_path("", fallback)]),
         "lifespan": lifespan,
     }

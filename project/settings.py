@@ -166,6 +166,8 @@ RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
+HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers
+BODY_TIMEOUT = number("BODY_TIMEOUT", 60, least=0.1)  # seconds for its body
 
 # -- what generates (docs/answers.md) -----------------------------------------------------------
 # A name to a dotted path and its arguments; any class with `generate` and `aclose` will do (privategpt/llm/base.py).

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,10 +67,11 @@ def until(condition: Callable[[], bool], what: str) -> None:
 class Server:
     """`manage.py serve`, from the start to the end of the `with` block."""
 
-    def __init__(self, data: Path, *arguments: str, **extra: str) -> None:
+    def __init__(self, data: Path, *arguments: str, before: Sequence[str] = (), **extra: str) -> None:
+        """`before` is a command that runs the command behind it."""
         self.data = data
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "serve", *(arguments or ("0",))],
+            [*before, sys.executable, str(ROOT / "manage.py"), "serve", *(arguments or ("0",))],
             env=environment(data, **extra),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -151,8 +152,11 @@ class Server:
         return Agent(self.url.replace("http", "ws") + "/client/register")
 
     def children(self) -> list[int]:
-        """Ids of its living child processes."""
-        return [pid for pid, parent in parents().items() if parent == self.process.pid]
+        """Ids of its living child processes, and theirs."""
+        found, known = [self.process.pid], parents()
+        for pid in found:
+            found += [child for child, parent in known.items() if parent == pid]
+        return found[1:]
 
     def command_lines(self) -> dict[int, str]:
         """Every child's arguments as the list of processes shows them."""

@@ -127,6 +127,15 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(tmp_path: Path, setting: 
     assert named in done.stderr
 
 
+def test_a_hang_up_ends_it_unless_it_was_started_to_outlive_the_terminal(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        server.send(signal.SIGHUP)
+        assert server.wait() == 0
+    with Server(tmp_path, before=("nohup",)) as server:
+        server.send(signal.SIGHUP)
+        assert server.get("/ready").status_code == 200
+
+
 def test_sigterm_lets_asks_under_way_end_and_takes_no_new_ones(tmp_path: Path) -> None:
     replies: list[httpx.Response] = []
     with Server(tmp_path) as server:

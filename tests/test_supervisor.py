@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -49,10 +49,10 @@ class Notes:
             assert time.monotonic() < deadline, self.words
             await asyncio.sleep(0.01)
 
-    def child(self, name: str, program: str, grace: float = PATIENCE, final: dict[int, str] | None = None) -> Child:
+    def child(self, name: str, program: str, grace: float = PATIENCE, final: Collection[int] = ()) -> Child:
         """A child that runs this program, which can `note` words."""
         environment = {**os.environ, "NOTES": str(self.path), "PYTHONPATH": str(ROOT)}
-        return Child(name, (sys.executable, "-c", PRELUDE + program), environment, grace=grace, final=final or {})
+        return Child(name, (sys.executable, "-c", PRELUDE + program), environment, grace=grace, final=final)
 
 
 @pytest.fixture
@@ -101,6 +101,20 @@ async def test_a_crashed_child_is_started_again_after_growing_pauses(
     assert not runs(notes.pid("up"))
 
 
+async def test_a_child_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    supervisor = Supervisor([Child("The worker", ("/no/such/program",), {})])
+    supervisor.start()
+    deadline = time.monotonic() + PATIENCE
+    while supervisor.ends("The worker") < 2:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    await supervisor.stop()
+    assert "The worker could not be started" in caplog.text
+
+
 async def test_a_long_life_makes_the_next_crash_the_first_one_again(
     notes: Notes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,18 +128,21 @@ async def test_a_long_life_makes_the_next_crash_the_first_one_again(
     assert all(record.getMessage().endswith("0.01 s.") for record in caplog.records)
 
 
-async def test_an_exit_status_that_a_new_start_would_not_change_is_said_once(
-    notes: Notes, caplog: pytest.LogCaptureFixture
+async def test_an_exit_status_that_a_new_start_would_not_change_is_left_at_that(
+    notes: Notes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    child = notes.child("The agent", 'note("up"); sys.exit(3)', final={3: "The model is not installed."})
-    supervisor = Supervisor([child])
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
+    agent, other = (
+        notes.child("The agent", 'note("agent"); sys.exit(3)', final={3}),
+        notes.child("other", waits("other")),
+    )
+    supervisor = Supervisor([other, agent])
     assert supervisor.is_coming("The agent")
     supervisor.start()
-    with caplog.at_level(logging.WARNING):
-        await notes.until(lambda words: bool(words) and not supervisor.is_coming("The agent"))
+    await notes.until(lambda words: set(words) == {"agent", "other"} and not supervisor.is_coming("The agent"))
     await supervisor.stop()
-    assert [record.getMessage() for record in caplog.records] == ["The model is not installed."]
-    assert notes.words == ["up"]
+    assert sorted(notes.words) == ["agent", "other", "other-ends"]
+    assert not caplog.records
 
 
 async def test_a_child_that_does_not_end_in_its_time_is_killed(notes: Notes) -> None:

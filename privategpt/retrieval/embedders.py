@@ -20,7 +20,7 @@ ENDPOINT_BATCH = 64  # texts in one request
 ENDPOINT_LENGTH = 8_000  # characters of a text that are sent; usual limits are 8,192 tokens
 
 
-class EmbedderUnavailable(Exception):  # noqa: N818 - named for what went wrong
+class EmbedderUnavailable(Exception):
     """No vectors to be had; the message is a sentence for people."""
 
 

@@ -1,8 +1,8 @@
 """BERT's encoder as an ONNX graph that multiplies in small integers.
 
-Most matrices are rounded anew to seven bits, which is half as slow again as it needs to be with four bits and changes
-a vector's direction by a cosine of 0.999. The one behind the activation keeps its four bits in
-blocks: its inputs have outliers, and rounding them all to one scale costs quality (docs/retrieval.md)."""
+Most matrices are rounded anew, to seven bits: half as fast again as their four bits in blocks, and a vector's direction
+changes by a cosine of 0.999. The matrix behind the activation keeps its blocks: its inputs have
+outliers, and one scale for all of them costs quality (docs/retrieval.md)."""
 
 from typing import TYPE_CHECKING, Any
 

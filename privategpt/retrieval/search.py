@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CANDIDATES = 200  # of each list: their best and worst scores span the scale on which both are added
 PER_SOURCE = 3  # passages of one source among the hits: variety is worth more than a fourth
+LOOK = 64  # passages whose sources are looked up at a time
 QUESTION_SECONDS = 1.0  # for the question's vector; after that the words alone must do
 
 
@@ -174,21 +175,26 @@ class Searcher:
     ) -> list[Hit]:
         chosen = self._per_source(scores, limit)
         # Read by right once more: what changed hands since it was found is not shown.
-        rows = Passage.objects.filter(pk__in=list(chosen), source__in=visible.values("pk")).select_related("source")
-        known = {row.pk: row for row in rows.only(*PASSAGE_FIELDS)}
+        allowed = self.index.visible_among(chosen, visible)
+        rows = Passage.objects.filter(pk__in=allowed).select_related("source").only(*PASSAGE_FIELDS)
+        known = {row.pk: row for row in rows}
         return [_hit(known[pk], score, cosines.get(pk)) for pk, score in chosen.items() if pk in known]
 
     def _per_source(self, scores: Sequence[tuple[int, float]], limit: int) -> dict[int, float]:
         """The best passages of the best sources: PER_SOURCE of each of `limit`."""
-        owners = dict(Passage.objects.filter(pk__in=[pk for pk, _ in scores]).values_list("pk", "source_id"))
         taken: dict[UUID, int] = {}
         chosen: dict[int, float] = {}
-        for pk, score in scores:
-            owner = owners.get(pk)
-            if owner is None or (owner not in taken and len(taken) == limit) or taken.get(owner) == PER_SOURCE:
-                continue
-            taken[owner] = taken.get(owner, 0) + 1
-            chosen[pk] = score
+        for at in range(0, len(scores), LOOK):
+            if len(taken) == limit and at > LOOK:
+                break  # what else these sources have stands far down
+            part = scores[at : at + LOOK]
+            owners = dict(Passage.objects.filter(pk__in=[pk for pk, _ in part]).values_list("pk", "source_id"))
+            for pk, score in part:
+                owner = owners.get(pk)
+                if owner is None or (owner not in taken and len(taken) == limit) or taken.get(owner) == PER_SOURCE:
+                    continue
+                taken[owner] = taken.get(owner, 0) + 1
+                chosen[pk] = score
         return chosen
 
     def _weighed(self, terms: list[Term], total: int) -> list[Weighed]:

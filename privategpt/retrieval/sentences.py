@@ -170,7 +170,7 @@ def _support(best: _Candidate, found: Found, nearness: float) -> float:
 
     Words count by their rarity in this index; nearness by how far the sentence stands out from what the index
     holds anyway, and by the embedder's own mark. The first errs where all sources have one subject, the
-    second where a language or subject lies elsewhere in the model: each has half the say.
+    second where a language or subject lies elsewhere in the model: so neither decides alone.
     """
     support = best.carried * (1 + STRADDLING * _unspaced(found.terms)) - COVERED
     if not nearness or not found.background:

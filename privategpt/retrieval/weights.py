@@ -18,7 +18,7 @@ BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])  # 32 weights: (nibb
 WIDTH = 32  # weights in a block
 
 
-class BrokenWeights(Exception):  # noqa: N818 - named for what went wrong
+class BrokenWeights(Exception):
     """The file is not what the reader knows."""
 
 

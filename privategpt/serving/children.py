@@ -15,7 +15,7 @@ from privategpt.serving.supervisor import Child
 
 WEB = "The web server"
 AGENT = "The built-in agent"
-NO_MODEL = 3  # exit status of runagent: the model's packages are missing
+NO_MODEL = 3  # exit status of runagent, which says itself what is missing
 MANAGE = (sys.executable, str(Path(settings.BASE_DIR) / "manage.py"))
 CLOSING = 10.0  # seconds of the web server after its drain, for sockets and the last writes
 
@@ -47,5 +47,5 @@ def _agent(site: Site, environment: Mapping[str, str]) -> Child:
             *("--state", str(Path(settings.DATA_DIR) / "built_in_agent")),
         ),
         {**environment, "AGENT_TOKEN": firststart.agent_key() if needs_token else ""},
-        final={NO_MODEL: "There is no built-in agent, because its model is not installed: `make model` installs it."},
+        final={NO_MODEL},
     )

@@ -37,7 +37,6 @@ def prepare() -> bool:
         )
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         _migrate(copy(connection) if applied else None)
-    connection.close()
     return not applied
 
 

@@ -13,6 +13,8 @@ from django.core.validators import validate_email
 from accounts import audit
 from accounts.models import Token, User
 
+LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another
+LENGTH = 16  # of them: 93 bits
 BUILT_IN = "built-in agent, issued by serve"  # the name of its token
 
 
@@ -51,7 +53,7 @@ def first_administrator() -> Administrator | None:
     """Makes the first administrator; None when there is one."""
     if has_administrator():
         return None
-    password = settings.ADMIN_PASSWORD or secrets.token_urlsafe(12)
+    password = settings.ADMIN_PASSWORD or "".join(secrets.choice(LETTERS) for _ in range(LENGTH))
     user = User.objects.create_superuser(settings.ADMIN_EMAIL, password)
     audit.record("add first administrator", user, way="command")
     return Administrator(str(user.email), "" if settings.ADMIN_PASSWORD else password)

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+from django.conf import settings
 
 from privategpt.serving.listener import Site
 
 BETWEEN = 0.1  # seconds between two looks
+READ_WITHIN = 3.0  # of one look
 AGENT_WITHIN = 20.0  # seconds that the screen waits for the first agent, which loads a model
 
 
@@ -49,5 +51,8 @@ async def _agents(client: httpx.AsyncClient, admin_key: str) -> int:
 
 
 def _client(site: Site) -> httpx.AsyncClient:
+    host = settings.ALLOWED_HOSTS[0].lstrip(".").replace("*", "localhost")  # the address itself may not be allowed
     # No proxy from the environment: this goes to our own child.
-    return httpx.AsyncClient(base_url=f"http://{site.address}", trust_env=False, timeout=3.0)
+    return httpx.AsyncClient(
+        base_url=f"http://{site.address}", headers={"Host": host}, trust_env=False, timeout=READ_WITHIN
+    )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
+from django.db import connections
 
 from privategpt.serving import database, firststart, probe
 from privategpt.serving.children import AGENT, WEB, children
@@ -41,7 +42,8 @@ class Run:
         """Returns when a signal has come and every child has ended. Raises DoesNotStart."""
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self._signalled, told)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # else: `nohup` shields us
+                asyncio.get_running_loop().add_signal_handler(number, self._signalled, told)
         self._supervisor.start()
         waiting = asyncio.create_task(told.wait())
         welcome = asyncio.create_task(self._welcome(show))
@@ -74,6 +76,7 @@ class Run:
     def _say(self, show: Callable[[Welcome], object], agents: int) -> None:
         """The first administrator is made only here, when nothing lies between that and the password on the screen."""
         administrator = firststart.first_administrator()
+        connections.close_all()  # this thread's
         show(Welcome(self._site, Path(settings.DATA_DIR), self._key(), administrator, agents, self._strangers))
         if not self._given_key:
             firststart.KeyFile().note_shown()

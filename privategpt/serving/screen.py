@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.conf import settings
+
 from privategpt.serving.firststart import Administrator
 from privategpt.serving.listener import Site
 
@@ -61,9 +63,10 @@ class Welcome:
         return f"in {self.key.path}" if self.key.path else "the one you set"
 
     def _agents(self) -> str:
-        if not self.agents:
-            return "none yet: `make model` installs the built-in one, README tells how others dial in"
-        return f"{self.agents} connected"
+        if self.agents:
+            return f"{self.agents} connected"
+        built_in = "`make model` installs the built-in one, " if settings.BUILTIN_AGENT else ""
+        return f"none yet: {built_in}README tells how others dial in"
 
     def _quick_start(self) -> str:
         if self.key.text:

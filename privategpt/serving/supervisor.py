@@ -8,8 +8,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from privategpt.orphan import PARENT_PIPE
 
@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0  # seconds from a crash to the next start; doubles with each crash
 LONGEST_PAUSE = 30.0
+NOT_STARTED = 126  # the shell's exit status for it
 STEADY = 60.0  # seconds of life after which a crash counts as the first one again
 
 
@@ -29,9 +30,7 @@ class Child:
     environment: Mapping[str, str]
     grace: float = 10.0  # seconds from SIGTERM to SIGKILL
     descriptors: Sequence[int] = ()  # open files that it inherits
-    final: Mapping[int, str] = field(
-        default_factory=dict
-    )  # exit statuses that a new start would not change: the reason
+    final: Collection[int] = ()  # exit statuses that a new start would not change; the child has said why
 
 
 class Supervisor:
@@ -93,7 +92,6 @@ class _Keeper:
                 return
             self.ends += 1
             if status in self.child.final:
-                logger.warning(self.child.final[status])
                 return
             if time.monotonic() - born > STEADY:
                 pause = FIRST_PAUSE
@@ -103,17 +101,24 @@ class _Keeper:
 
     async def _live(self) -> int:
         """From the start to the end of the process; its exit status, negative for a signal."""
-        process = self._process = await asyncio.create_subprocess_exec(
+        try:
+            process = self._process = await self._started()
+        except OSError as error:  # no memory or no process left, for the moment
+            logger.error("%s could not be started: %s", self.child.name, error)  # noqa: TRY400 - no fault of the code
+            return NOT_STARTED
+        status = await process.wait()
+        _signal_group(process.pid, signal.SIGKILL)  # what it may have started and left
+        self._process = None
+        return status
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             *self.child.command,
             stdin=asyncio.subprocess.DEVNULL,
             env={**self.child.environment, PARENT_PIPE: str(self._pipe)},
             pass_fds=(self._pipe, *self.child.descriptors),
             start_new_session=True,  # Ctrl+C reaches the supervisor alone, which ends them in order
         )
-        status = await process.wait()
-        _signal_group(process.pid, signal.SIGKILL)  # what it may have started and left
-        self._process = None
-        return status
 
     async def stop(self) -> None:
         process, task = self._process, self._task

@@ -1,14 +1,11 @@
 """`manage.py runagent`: be an agent that answers from the built-in model or an OpenAI-compatible endpoint."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
 import sys
-import threading
 from argparse import ArgumentParser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +15,9 @@ from privategpt.agent import Agent, Settings
 from privategpt.llm.base import Backend, BackendError
 from privategpt.llm.embedded import EmbeddedBackend, available
 from privategpt.llm.openai import OpenAIBackend
+from privategpt.orphan import end_with_parent
 
 NO_MODEL = 3  # exit status: the built-in model's packages are missing; starting again would not help
-PARENT_PIPE = "SWITCHBOARD_PARENT_PIPE"  # a file descriptor that reads end-of-file when the parent is gone
 LAST_RESORT = 3.0  # seconds to close in an orderly way after the parent's death
 
 
@@ -78,7 +75,7 @@ async def _until_told(agent: Agent, backend: Backend) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _watch_parent(lambda: loop.call_soon_threadsafe(stop.set))
+    end_with_parent(LAST_RESORT)
     work = asyncio.create_task(_serve(agent, backend))
     told = asyncio.create_task(stop.wait())
     await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -97,21 +94,3 @@ async def _serve(agent: Agent, backend: Backend) -> None:
     if isinstance(backend, EmbeddedBackend):
         await backend.load()  # before the relay may ask: the first answer shall not wait for it
     await agent.run()
-
-
-def _watch_parent(stop: Callable[[], object]) -> None:
-    """Whoever started us may hold the other end of a pipe; it closes even when that process is killed."""
-    number = os.environ.pop(PARENT_PIPE, "")
-    if not number.isdecimal():
-        return
-
-    def wait() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(int(number), 1):
-                pass
-        with contextlib.suppress(RuntimeError):  # the loop is closed already
-            stop()
-        threading.Event().wait(LAST_RESORT)
-        os._exit(0)
-
-    threading.Thread(target=wait, name="parent-watch", daemon=True).start()

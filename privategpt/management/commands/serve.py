@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from privategpt import orphan
@@ -40,6 +41,7 @@ class Command(BaseCommand):
             listener, site = listen(settings.HOST, number)
             was_empty = database.prepare()
             firststart.check_administrator()
+            connections.close_all()  # from here on the database is the children's
             run = Run(listener, site, admin_key.strip(), was_empty=was_empty)
             asyncio.run(run.until_told(self._show))
         except (CannotListen, database.NotReady, firststart.BadSetting, DoesNotStart) as error:
