@@ -164,6 +164,7 @@ AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)
 AGENT_ORIGINS = names("AGENT_ORIGINS", "https://chat.openai.com,https://chatgpt.com")
 RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
+EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
 HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers

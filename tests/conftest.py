@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connections
 
 from accounts.models import User
+from privategpt import desk
+from tests.answering import BACKENDS, Scripted
 from tests.wire_server import User as Asker
 from tests.wire_server import Web, empty_database
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from pytest_django import Settings
 
 PASSWORD = "a long enough password"
@@ -81,3 +86,19 @@ def web(request: pytest.FixtureRequest) -> Web:
 def asker(web: Web) -> Asker:
     """A user with a relay token of the server."""
     return web.user()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A file, as in service: SQLite's memory, shared by threads, has other locks than a file has."""
+    path = tmp_path_factory.mktemp("database") / "test.sqlite3"
+    connections["default"].settings_dict["TEST"]["NAME"] = str(path)
+
+
+@pytest.fixture
+async def scripted(settings: Settings, transactional_db: None) -> AsyncIterator[type[Scripted]]:
+    """Answers come from a backend that says what the test tells it to."""
+    settings.LLM_BACKENDS, settings.LLM_BACKEND = BACKENDS, "scripted"
+    Scripted.reset()
+    yield Scripted
+    await desk.close()
