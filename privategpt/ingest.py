@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from accounts.models import Group
@@ -209,8 +210,8 @@ def renew(source: Source, worker: str) -> None:
 
 def give_back(source: Source, worker: str) -> None:
     """The worker ends in order: the next one goes on, and this attempt does not count."""
-    mine = Source.objects.filter(pk=source.pk, claimed_by=worker, attempts__gt=0)
-    mine.update(claimed_by="", claimed_until=None, attempts=models.F("attempts") - 1)
+    fewer = Greatest(models.F("attempts") - 1, 0)
+    Source.objects.filter(pk=source.pk, claimed_by=worker).update(claimed_by="", claimed_until=None, attempts=fewer)
 
 
 def fail(source: Source, worker: str, reason: str) -> None:
