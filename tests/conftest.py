@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connections
 
 from accounts.models import User
+from privategpt import desk
+from tests.answering import BACKENDS, Scripted
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from pytest_django import Settings
 
 pytest_plugins = ["tests.wire_fixtures", "tests.socket_fixtures"]
@@ -34,3 +39,19 @@ def bob(db: None) -> User:
 @pytest.fixture
 def charlie(db: None) -> User:
     return User.objects.create_user("charlie@example.org", PASSWORD, name="Charlie")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A file, as in service: SQLite's memory, shared by threads, has other locks than a file has."""
+    path = tmp_path_factory.mktemp("database") / "test.sqlite3"
+    connections["default"].settings_dict["TEST"]["NAME"] = str(path)
+
+
+@pytest.fixture
+async def scripted(settings: Settings, transactional_db: None) -> AsyncIterator[type[Scripted]]:
+    """Answers come from a backend that says what the test tells it to."""
+    settings.LLM_BACKENDS, settings.LLM_BACKEND = BACKENDS, "scripted"
+    Scripted.reset()
+    yield Scripted
+    await desk.close()
