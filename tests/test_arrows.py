@@ -36,8 +36,10 @@ LAYERS = {
     ],
     "privategpt": [
         {"api", "openai_api", "views", "forms", "urls", "admin", "templatetags", "management"},  # how it is asked
-        {"answers", "follow", "ingest", "knowledge", "agent", "serving"},  # what is done
-        {"prompts", "llm", "retrieval", "orphan"},  # means: no request in here, values go in and out
+        # what is done
+        {"answers", "follow", "desk", "generation", "ingest", "knowledge", "worker", "manual", "agent", "serving"},
+        # means: no request in here, values go in and out
+        {"prompts", "llm", "retrieval", "grounding", "citing", "growing", "saving", "writing", "orphan"},
         {"models"},  # nouns
     ],
 }

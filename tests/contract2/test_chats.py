@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from accounts.models import Group, User
-from privategpt import answers
 from privategpt.models import Chat, Message, StoredReply
+from tests.contract2.model import Echo
 from tests.contract2.server import Program
 
 SSE = {"Accept": "text/event-stream"}
@@ -26,15 +26,14 @@ def until(holds: Callable[[], Any], within: float = 10.0) -> Any:
 
 
 @pytest.fixture
-def hold() -> Iterator[Any]:
-    """`hold.after = n`: every answer stops after n characters, until it is None again."""
-    yield answers.hold
-    answers.hold.after = None
+def hold() -> type[Echo]:
+    """`hold.after = n`: every answer waits after n characters, until it is None again."""
+    return Echo
 
 
 @pytest.fixture
 def source(as_alice: Program) -> str:
-    body = {"title": "Recipe", "content": "# Soup\n\nTake saffron.", "groups": ["alpha"]}
+    body = {"title": "Recipe", "content": "# Soup\n\nThe spice is saffron.", "groups": ["alpha"]}
     return str(as_alice.post("/sources", body).data["sourceId"])
 
 
