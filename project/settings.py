@@ -61,6 +61,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "privategpt.api.door.ApiDoor",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -110,17 +111,25 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "accounts.hashers.Argon2Hasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {
         "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
-        "OPTIONS": {"user_attributes": ("email", "name")},
+        # Equal or nearly so: passwords that only begin like a name are made by programs in plenty, and are long.
+        "OPTIONS": {"user_attributes": ("email", "name"), "max_similarity": 0.95},
     },
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Failed sign-ins within so many minutes that lock an e-mail address, or a network address, for as long.
+SIGN_IN: dict[str, Any] = {
+    "failures": whole("SIGN_IN_FAILURES", 10, least=1),
+    "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
+    "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
+}
+LOGIN_URL = "admin:login"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
@@ -142,6 +151,18 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "project.openapi.Schema",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Switchboard",
+    "DESCRIPTION": "Two contracts: the relay's (`/api/ask` and its administration) and PrivateGPT API v1 (`/api/v1`).",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_PATCH": False,
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {name: {"type": "http", "scheme": "bearer"} for name in ("apiToken", "relayKey")}
+    },
 }
 
 # -- the relay (docs/relay.md); times in seconds, sizes in bytes --------------------------------
@@ -172,6 +193,16 @@ DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
 HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers
 BODY_TIMEOUT = number("BODY_TIMEOUT", 60, least=0.1)  # seconds for its body
+
+# -- PrivateGPT API v1 (docs/api.md) ------------------------------------------------------------
+API: dict[str, Any] = {
+    "login_days": number("LOGIN_DAYS", 0),  # that a login's token lives; 0: until it is revoked
+    "logins_per_user": whole("LOGINS_PER_USER", 1000, least=1),  # beyond that the one longest unused ends
+    "source_objects": switch("API_SOURCE_OBJECTS", default=False),  # `sources` of an answer as release 1.4 gives them
+    "groups_required": switch("API_GROUPS_REQUIRED", default=False),  # as release 1.5: no source without `groups`
+    "answer_timeout": number("ANSWER_TIMEOUT", 120, least=0.1),  # seconds that a plain call waits for its answer
+    "max_body_bytes": whole("MAX_API_BODY_BYTES", 1 << 20, least=1024),  # of anything but a source
+}
 
 # -- what generates (docs/answers.md) -----------------------------------------------------------
 # A name to a dotted path and its arguments; any class with `generate` and `aclose` will do (privategpt/llm/base.py).

@@ -37,7 +37,7 @@ LAYERS = {
     "privategpt": [
         {"api", "openai_api", "views", "forms", "urls", "admin", "templatetags", "management"},  # how it is asked
         # what is done
-        {"answers", "follow", "desk", "generation", "ingest", "worker", "manual", "agent", "serving"},
+        {"answers", "follow", "desk", "generation", "ingest", "knowledge", "worker", "manual", "agent", "serving"},
         # means: no request in here, values go in and out
         {"prompts", "llm", "retrieval", "grounding", "citing", "growing", "saving", "writing", "orphan"},
         {"models"},  # nouns
