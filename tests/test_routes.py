@@ -14,6 +14,7 @@ from tests.contract1 import ROUTES, Pair
 from tests.wire_server import Web, shows
 
 OPEN, TOKEN, ADMIN_KEY, LOCAL, MOVED, STAFF = "open", "token", "admin key", "loopback or key", "moved", "staff"
+API_TOKEN, SIGN_IN, SIGNED_IN = "api token", "e-mail and password", "session"
 
 # Attack 91: who may use which path. `refused_to_a_stranger` tries each of them; a new path must be entered here.
 WHO = {
@@ -34,6 +35,10 @@ WHO = {
     "admin/users/add/": MOVED,
     "admin/users/delete/": MOVED,
     "admin/login/": OPEN,
+    "api/v1/login": SIGN_IN,
+    "api/v1/login/": SIGN_IN,
+    "api/schema": SIGNED_IN,
+    "api/docs": SIGNED_IN,
 }
 SOCKETS = {"client/register", "agent/<str:token>/client/register"}  # tests/ for the agents' socket try these
 
@@ -48,7 +53,9 @@ def paths(resolver: URLResolver, before: str = "") -> Iterator[str]:
 
 
 def who(path: str) -> str | None:
-    """The whole admin site stands behind one door, its login page excepted."""
+    """The whole admin site stands behind one door, its login page excepted; contract 2 likewise."""
+    if path.startswith("api/v1/"):
+        return WHO.get(path, API_TOKEN)
     return WHO.get(path) or (STAFF if path.startswith("admin/") else None)
 
 
@@ -71,6 +78,9 @@ def test_a_stranger_is_refused_on_every_path(lane: Web) -> None:
             LOCAL: {401, 404},
             ADMIN_KEY: {400, 401, 404},
             STAFF: {302, 403},
+            SIGNED_IN: {302, 403},
+            SIGN_IN: {405, 422},
+            API_TOKEN: {401, 404, 405},
         }[who(path) or ""]
         for method in ("GET", "POST", "PUT", "DELETE"):
             found = lane.http.request(method, address, headers={"X-Forwarded-For": "203.0.113.9"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import time
 
@@ -143,3 +144,18 @@ async def test_an_agent_is_noted_with_what_it_declared(door: Door) -> None:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
     assert json.dumps(found) == '[["Polly[31m", "parrot", "127.0.0.1", null]]'
+
+
+async def test_more_agents_come_in_than_the_system_lets_a_process_open_at_first(new_web: NewWeb) -> None:
+    """Fault 12: the limit that a process starts with is raised to what the settings ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        web = new_web()  # a child begins with its parent's limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    async with door_to(web) as door:
+        agents = await asyncio.gather(*(FakeAgent.dial(door.url(), echo) for _ in range(90)))
+        await door.until_list(lambda found: len(found) == 90)
+        assert (await door.ask()).status_code == 200
+        await asyncio.gather(*(agent.end() for agent in agents))
