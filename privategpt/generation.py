@@ -169,8 +169,9 @@ class Generation:
         self.message.backend = backend.name
         self.trace |= {"backend": backend.name, "model": backend.model}
         if isinstance(backend, Particular):
-            grounds = grounded.grounds(self.asked.message.language) if grounded else None
-            return backend.about(Matter(self.asked.owner, grounds, self._means.searching))
+            language = self.asked.message.language
+            grounds = grounded.grounds(language) if grounded else None
+            return backend.about(Matter(self.asked.owner, grounds, self._means.searching, language))
         return backend
 
     def _show(self, grounded: Grounded, used: list[int]) -> None:

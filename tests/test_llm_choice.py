@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from accounts.models import User
-from privategpt import desk
+from privategpt import answers, desk
 from privategpt.llm import endpoints
 from privategpt.llm.base import BackendError, Delta, Message
 from privategpt.llm.endpoints import EndpointsBackend
@@ -21,7 +21,7 @@ from privategpt.models import Message as Asked
 from privategpt.prompts import LANGUAGES
 from relay import exchange, frames
 from relay.pool import Agent
-from tests.answering import BACKENDS, Scripted, asked, chat, db, group, source, until
+from tests.answering import BACKENDS, PATIENCE, Scripted, asked, chat, db, group, source, until
 from tests.fake_upstream import CUT, DONE, event, sse, upstream, whole
 
 HELLO = sse(event("Hello"), DONE)
@@ -80,7 +80,7 @@ async def test_an_endpoint_answers_before_everybody_else(relay: None) -> None:
     ("agents", "is_grounded", "chosen"),
     [
         ([], True, "quoting"),
-        ([], False, "relay"),
+        ([], False, "quoting"),  # which says that there is no model
         (["built-in"], True, "quoting"),
         (["built-in"], False, "relay"),
         (["built-in", "mine"], True, "relay"),
@@ -131,8 +131,16 @@ async def test_what_was_retrieved_goes_to_somebodys_agent_and_not_to_the_built_i
     assert (len(built_in.asked), len(mine.asked)) == (0, 3)
 
 
-async def test_without_any_agent_the_failure_says_so(relay: None, alice: User) -> None:
+async def test_without_any_model_the_answer_says_what_to_do(relay: None, alice: User) -> None:
     message = await asked(await db(chat, alice))
+    assert (message.state, message.backend) == ("complete", "quoting")
+    assert "no language model is connected" in message.answer
+
+
+async def test_a_chosen_backend_without_an_agent_fails_and_says_so(relay: None, alice: User) -> None:
+    message = await db(answers.begin, await db(chat, alice), "Why?", user=alice)
+    answers.start(message, user=alice, narrowed_to=None, backend="relay")
+    message = await answers.finished(message.pk, PATIENCE)
     assert (message.state, message.error) == ("failed", "No agent is connected that could answer.")
 
 

@@ -32,6 +32,7 @@ class Matter:
     owner: str
     grounds: Grounds | None = None
     executor: Executor | None = None
+    language: str = "en"
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from privategpt.llm.base import BackendError, Delta, Message, Usage
 from privategpt.llm.matter import Grounds, Matter
-from privategpt.llm.refusals import refusal
+from privategpt.llm.refusals import no_model, refusal
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.passages import SEPARATOR
 from privategpt.retrieval.sentences import Quote, answer
@@ -29,8 +29,11 @@ class QuotingBackend:
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
     ) -> AsyncGenerator[Delta | Usage, None]:
-        if self._matter is None or self._matter.grounds is None:
+        if self._matter is None:
             raise BackendError("There is no language model, and no sources to quote from were asked for.", status=503)
+        if self._matter.grounds is None:
+            yield Delta(no_model(self._matter.language))
+            return
         loop = asyncio.get_running_loop()
         yield Delta(await loop.run_in_executor(self._matter.executor, quoted, self._matter.grounds))
 

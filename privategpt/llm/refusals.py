@@ -40,3 +40,17 @@ REFUSALS = {
 def refusal(language: str) -> str:
     """In English where the language is unknown."""
     return REFUSALS.get(language, REFUSALS["en"])
+
+
+# Where nothing was searched and nothing can generate: what happened, and what to do.
+NO_MODEL = {
+    "de": "Für diese Frage wurden keine Quellen gewählt, und es ist kein Sprachmodell verbunden, das ohne sie "
+    "antworten kann. Wählen Sie Quellen oder verbinden Sie ein Modell.",
+    "en": "No sources were chosen for this question, and no language model is connected that could answer without "
+    "them. Choose sources, or connect a model.",
+}
+
+
+def no_model(language: str) -> str:
+    """In English where we have no words of our own for it."""
+    return NO_MODEL.get(language, NO_MODEL["en"])

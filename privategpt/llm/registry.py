@@ -38,12 +38,12 @@ class Backends:
 
     def choose(self, *, is_grounded: bool) -> Backend:
         """The default: what the settings name; else an endpoint, else an agent of somebody's, else quotes when
-        sources were searched and the built-in model when not."""
+        sources were searched and the built-in model when not. Without any, quoting says that there is none."""
         if self._default:
             return self.get(self._default)
         if OPENAI in self._table:
             return self.get(OPENAI)
-        if self._has_agent(besides_built_in=is_grounded) or QUOTING not in self._table or not is_grounded:
+        if self._has_agent(besides_built_in=is_grounded) or QUOTING not in self._table:
             return self.get(RELAY)
         return self.get(QUOTING)
 
