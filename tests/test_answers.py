@@ -280,3 +280,17 @@ async def test_a_follow_up_is_searched_with_what_it_refers_to(scripted: type[Scr
     other = await asked(talk, "Which companies deliver coffee machines to the third floor?")
     assert other.trace["searched"] == other.question
     assert [turn.role for turn in scripted.prompts[1]] == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_saves_that_are_overdue_are_planned_on_uvloop_too() -> None:
+    """Its handles of calls in the past do not know when they were due."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def overdue() -> None:
+        saver = saving.Saver()
+        for _ in range(3):
+            saver._plan(-1.0)
+        await saver.close()
+
+    uvloop.run(overdue())

@@ -274,7 +274,12 @@ def _stretched(pairs: Sequence[tuple[int, float]]) -> dict[int, float]:
 @cache
 def searcher() -> Searcher:
     """This process's searcher. Questions go to the embedding process of the data folder."""
-    return Searcher(SqliteIndex(), Client(socket_path(settings.DATA_DIR)))
+    try:
+        questions = Client(socket_path(settings.DATA_DIR))
+    except EmbedderUnavailable as reason:
+        log.warning("Questions are searched by words alone: %s", reason)
+        return Searcher(SqliteIndex())
+    return Searcher(SqliteIndex(), questions)
 
 
 def search(question: str, visible: Visible, limit: int = 10) -> Found:
