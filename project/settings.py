@@ -166,6 +166,9 @@ RELAY: dict[str, Any] = {
     "ping_every": number("PING_EVERY", 4, least=0.05),
     "pong_within": number("PONG_WITHIN", 5, least=0.05),
     "agent_return": number("AGENT_RETURN", 5),  # how long a conversation waits for its agent to come back
+    "agent_rest": number("AGENT_REST", 10),  # no asks for an agent that fails again and again, or comes and goes
+    "claim_ping": number("CLAIM_PING", 2, least=0.05),  # in which a connection id's holder has to show that it lives
+    "confirm_within": number("CONFIRM_WITHIN", 60, least=0.05),  # from the hello to the agent's first frame
     "conversation_days": number("CONVERSATION_DAYS", 90, least=1),
 }
 AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)

@@ -81,3 +81,16 @@ def web(request: pytest.FixtureRequest) -> Web:
 def asker(web: Web) -> Asker:
     """A user with a relay token of the server."""
     return web.user()
+
+
+# At the end, so that other helpers' fixtures stand together above.
+from tests.socket_fixtures import (  # noqa: E402
+    data_template,
+    door,
+    hasty,
+    hasty_web,
+    new_web,
+    steady_web,
+)
+
+__all__ = ["data_template", "door", "hasty", "hasty_web", "new_web", "steady_web"]
