@@ -9,6 +9,7 @@ handler500 = "relay.api.views.server_error"
 
 urlpatterns = [
     path("", include("relay.api.urls")),
+    path("api/v1/", include("privategpt.api.urls")),
     path("admin/", admin.site.urls),
     path("", include("privategpt.urls")),
 ]
