@@ -3,6 +3,8 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from privategpt.pages.signing import admin_sign_in
+
 handler400 = "relay.api.views.bad_request"
 handler404 = "project.missing.not_found"
 handler500 = "relay.api.views.server_error"
@@ -10,6 +12,7 @@ handler500 = "relay.api.views.server_error"
 urlpatterns = [
     path("", include("relay.api.urls")),
     path("api/v1/", include("privategpt.api.urls")),
+    path("admin/login/", admin_sign_in),
     path("admin/", admin.site.urls),
     path("", include("privategpt.urls")),
 ]
