@@ -37,7 +37,7 @@ CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS = switch("BEHIND_TLS", default=False)
 
 # -- secrets: made at random at the first start, kept in the data folder with mode 0600 ---------
-SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key")[0]
+SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key", size=48)[0]
 ADMIN_KEY = text("ADMIN_KEY") or kept_secret(DATA_DIR / "admin_key")[0]
 # The first administrator. Without a password one is made at random and shown once.
 ADMIN_EMAIL = text("ADMIN_EMAIL", "admin@switchboard.local")
@@ -190,6 +190,7 @@ AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)
 AGENT_ORIGINS = names("AGENT_ORIGINS", "https://chat.openai.com,https://chatgpt.com")
 RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
+EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
 HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers
