@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import Group
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from accounts.models import User
 
 
@@ -19,6 +23,11 @@ class SourceQuerySet(models.QuerySet["Source"]):
     def visible_to(self, user: User) -> Self:
         """Public sources and those of the user's groups; the only door for reading."""
         return self.filter(Q(is_public=True) | Q(groups__in=user.groups.all())).distinct()
+
+    def among(self, groups: Iterable[int], *, public: bool) -> Self:
+        """Those of these groups (by id), and with `public` the public ones. Says nothing about rights."""
+        held = Source.groups.through.objects.filter(group__in=list(groups)).values("source")
+        return self.filter(Q(pk__in=held) | Q(is_public=True) if public else Q(pk__in=held))
 
 
 class Source(models.Model):
@@ -55,6 +64,12 @@ class Source(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
+        # What the worker looks for twice a second; of sources that are done it holds nothing.
+        indexes = (
+            models.Index(
+                fields=["updated_at"], condition=Q(state__in=["creation", "processing"]), name="sources_to_embed"
+            ),
+        )
 
     def __str__(self) -> str:
         return self.title or str(self.id)
@@ -169,6 +184,27 @@ class Chat(models.Model):
         return self.title or str(self.id)
 
 
+ANSWER_LEASE = timedelta(seconds=15)  # an answer whose process was silent for so long is lost
+LOST = "The server ended before the answer was complete; ask again."
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def under_way(self) -> Self:
+        """Neither complete, nor stopped, nor failed."""
+        return self.filter(state__in=[Message.State.WAITING, Message.State.ANSWERING])
+
+    def lost(self) -> Self:
+        """Under way by their state, but the process that answered them has gone silent."""
+        now = timezone.now()
+        # Later than any claim lasts: the clock was set back since.
+        is_free = Q(claimed_until=None) | Q(claimed_until__lt=now) | Q(claimed_until__gt=now + 2 * ANSWER_LEASE)
+        return self.under_way().filter(is_free)
+
+    def fail(self) -> int:
+        """Ends lost answers; what was written of them stays. Returns how many."""
+        return self.update(state=Message.State.FAILED, error=LOST, claimed_until=None, finished_at=timezone.now())
+
+
 class Message(models.Model):
     """A question and its answer, whose text is saved as it grows. The answer outlives the connection."""
 
@@ -195,6 +231,10 @@ class Message(models.Model):
     claimed_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    asked: object = None  # in no column: what `answers.begin` read, so that the start needs no query
 
     class Meta:
         ordering = ("chat", "position")

@@ -12,6 +12,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
+from privategpt import desk  # noqa: E402
 from project.guards import BodyLimit, RequestId  # noqa: E402
 from relay import exchange  # noqa: E402
 from relay.api.lane import AskLane  # noqa: E402
@@ -26,10 +27,11 @@ async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def lifespan(scope: Any, receive: Any, send: Any) -> None:
-    """At the end, what the relay still has to write is written."""
+    """At the end, what answers and the relay still have to write is written."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.shutdown":
+            await desk.close()
             await exchange.close()
             await send({"type": "lifespan.shutdown.complete"})
             return
@@ -39,7 +41,7 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
 fallback: Any = no_such_socket
 router: Any = ProtocolTypeRouter(
     {
-        "http": RequestId(BodyLimit(django_application, settings.MAX_BODY_BYTES)),
+        "http": RequestId(BodyLimit(django_application, settings.MAX_BODY_BYTES, settings.BODY_TIMEOUT)),
         "websocket": URLRouter([*websocket_urlpatterns, re_path("", fallback)]),
         "lifespan": lifespan,
     }

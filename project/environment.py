@@ -4,6 +4,7 @@ Each helper fails with one sentence that names the variable and what it may hold
 
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -50,6 +51,14 @@ def whole(name: str, default: int, *, least: int = 0) -> int:
 def names(name: str, default: str = "") -> list[str]:
     """A comma-separated list; blanks and empty entries fall away."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def one_of(name: str, choices: Collection[str]) -> str:
+    """One of the choices, or empty. Raises ImproperlyConfigured."""
+    value = text(name)
+    if value and value not in choices:
+        raise ImproperlyConfigured(f"{name} is {value!r}; known: {', '.join(choices)}.")
+    return value
 
 
 def kept_secret(path: Path) -> tuple[str, bool]:

@@ -17,8 +17,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODY_WITHIN = 60.0  # seconds from the headers to the last byte of the body
-
 
 class TooLarge(Exception):
     """More bytes came than may come."""
@@ -48,9 +46,10 @@ class RequestId:
 class BodyLimit:
     """Refuses with 413 what is too large and with 408 what is too slow, before Django has read it."""
 
-    def __init__(self, app: App, limit: int) -> None:
+    def __init__(self, app: App, limit: int, within: float) -> None:
         self._app = app
-        self._limit = limit
+        self._limit = limit  # bytes
+        self._within = within  # seconds from the headers to the last byte of the body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application for HTTP scopes."""
@@ -58,7 +57,7 @@ class BodyLimit:
         if len(declared) > 18 or (declared.isdigit() and int(declared) > self._limit):
             await self._refuse(send, 413, f"The request body is longer than {self._limit} bytes")
             return
-        gauge = _Gauge(receive, self._limit)
+        gauge = _Gauge(receive, self._limit, self._within)
         try:
             await self._app(scope, gauge.receive, send)
         except TooLarge:
@@ -69,7 +68,7 @@ class BodyLimit:
             await self._refuse(send, 408, "The request body took too long")
 
     async def _refuse(self, send: Send, status: int, text: str) -> None:
-        body = json.dumps({"error": text}).encode()
+        body = json.dumps({"error": text}, separators=(",", ":")).encode()
         headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -78,10 +77,10 @@ class BodyLimit:
 class _Gauge:
     """Counts what is received until the body is complete."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, within: float) -> None:
         self._receive = receive
         self._left = limit
-        self._until = asyncio.get_running_loop().time() + BODY_WITHIN
+        self._until = asyncio.get_running_loop().time() + within
         self.complete = False
 
     async def receive(self) -> Message:

@@ -6,29 +6,41 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
+from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from relay.ids import next_request_id
+
 MOST_HEADERS = 100
 LONGEST_HEAD = 64 << 10  # bytes of the path and all headers
-HEAD_WITHIN = 30.0  # seconds from the first byte of a request, or from the connect, to the end of its headers
 
 
 class HttpProtocol(HttpToolsProtocol):
     """Bounded request heads, in bytes and in time. A head that is too large is a bad request (400).
 
+    A body that nobody reads any more, because its request was answered already, is bounded in time as well.
     One timer looks after a connection; a timer for each request would cost more than the request's parsing.
     """
 
     _head_since: float | None = None  # the loop's time at which the head that is awaited began
+    _body_since: float | None = None  # the loop's time at which the body that is awaited began
     _clock: asyncio.TimerHandle | None = None
     _size = 0
+    _unparsed = 0  # bytes of a head that came without completing it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head_since = self.loop.time()
-        self._clock = self.loop.call_later(HEAD_WITHIN, self._look)
+        self._clock = self.loop.call_later(settings.HEAD_TIMEOUT, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # The parser hands over whole headers only, and would collect one of any length.
+        self._unparsed = 0 if self._head_since is None else self._unparsed + len(data)
+        if self._unparsed > 2 * LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("the request head is too large")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._clock is not None:
@@ -39,6 +51,20 @@ class HttpProtocol(HttpToolsProtocol):
         if self._clock is not None:
             self._clock.cancel()
         super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """The contract's shape, with an id, for what cannot be parsed."""
+        body = b'{"error":"Invalid HTTP request"}'
+        head = [
+            b"HTTP/1.1 400 Bad Request",
+            *(name + b": " + value for name, value in self.server_state.default_headers),
+            b"content-type: application/json; charset=utf-8",
+            b"content-length: %d" % len(body),
+            b"x-request-id: " + next_request_id(),
+            b"connection: close",
+        ]
+        self.transport.write(b"\r\n".join([*head, b"", body]))
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._size = 0
@@ -57,19 +83,32 @@ class HttpProtocol(HttpToolsProtocol):
         if self._size > LONGEST_HEAD or len(self.headers) >= MOST_HEADERS:
             raise ValueError("the request head is too large")
         # Django reads `x_y` and `x-y` as one header: the one with the underscore would pass for the other.
-        if b"_" not in name:
+        # What comes behind a chunked body is no header: a credential there would go past whoever stands in front.
+        if b"_" not in name and self._head_since is not None:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_since = None
+        self._body_since = self.loop.time()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._body_since = None
+        super().on_message_complete()
+
     def _look(self) -> None:
-        since = self._head_since
-        if since is not None and self.loop.time() - since >= HEAD_WITHIN:
+        if self._is_late(self._head_since, settings.HEAD_TIMEOUT) or self._trickles():
             self.transport.close()
             return
-        self._clock = self.loop.call_later(HEAD_WITHIN / 2, self._look)
+        self._clock = self.loop.call_later(settings.HEAD_TIMEOUT / 2, self._look)
+
+    def _trickles(self) -> bool:
+        """Whether bytes still come for a request that was answered without them."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        return answered and self._is_late(self._body_since, settings.BODY_TIMEOUT)
+
+    def _is_late(self, since: float | None, within: float) -> bool:
+        return since is not None and self.loop.time() - since >= within
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):

@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 from django.conf import settings
 
+from privategpt import desk
 from project.protocols import HttpProtocol, WebSocketProtocol
 from relay import exchange
 
@@ -41,11 +42,11 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _drained(self, until: float) -> bool:
-        relay = exchange.peek()
-        if relay is None:
-            return True
-        relay.drain()
-        return relay.dispatcher.asks == 0 or time.monotonic() >= until
+        relay, answers = exchange.peek(), desk.peek()
+        if relay:
+            relay.drain()
+        is_idle = not (relay and relay.dispatcher.asks) and not (answers and answers.running)
+        return is_idle or time.monotonic() >= until
 
 
 def config(host: str, port: int) -> uvicorn.Config:

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from project.environment import kept_secret, names, number, switch, text, whole
+from project.environment import kept_secret, names, number, one_of, switch, text, whole
+from project.llm import openai_backend
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(text("DATA_DIR", str(BASE_DIR / "data"))).expanduser().resolve()
@@ -165,6 +166,24 @@ RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
+HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers
+BODY_TIMEOUT = number("BODY_TIMEOUT", 60, least=0.1)  # seconds for its body
+
+# -- what generates (docs/answers.md) -----------------------------------------------------------
+# A name to a dotted path and its arguments; any class with `generate` and `aclose` will do (privategpt/llm/base.py).
+LLM_BACKENDS: dict[str, dict[str, Any]] = {
+    "relay": {"BACKEND": "privategpt.llm.relay.RelayBackend"},
+    "quoting": {"BACKEND": "privategpt.llm.quoting.QuotingBackend"},
+    **openai_backend(),
+}
+# Empty: the endpoint when there is one, else an agent that is not the built-in model, else quotes
+# when sources were searched and the built-in model when not.
+LLM_BACKEND = one_of("LLM_BACKEND", LLM_BACKENDS)
+LLM_PROMPT_TOKENS = whole("LLM_PROMPT_TOKENS", 6_000, least=500)
+ANSWERS_AT_ONCE = whole("ANSWERS_AT_ONCE", 128, least=1)
+ANSWERS_WAITING = whole("ANSWERS_WAITING", 512)
+ANSWERS_PER_USER = whole("ANSWERS_PER_USER", 32, least=1)
+ANSWER_SECONDS = number("ANSWER_SECONDS", 900, least=1)
 
 LOGGING = {
     "version": 1,

@@ -3,7 +3,9 @@
 from django.contrib import admin
 from django.urls import include, path
 
+handler400 = "relay.api.views.bad_request"
 handler404 = "relay.api.views.not_found"
+handler500 = "relay.api.views.server_error"
 
 urlpatterns = [
     path("", include("relay.api.urls")),

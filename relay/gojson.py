@@ -45,8 +45,8 @@ def fields(raw: bytes | str, names: frozenset[str]) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         document = leniently(raw)
     else:
-        # Only an object with foreign spellings needs Go's order of keys.
-        if isinstance(document, dict) and not document.keys() <= names:
+        # Only foreign spellings and null, which leaves an earlier value of its key, need Go's order of keys.
+        if isinstance(document, dict) and (None in document.values() or not document.keys() <= names):
             document = leniently(raw)
     if document is None:
         return {}

@@ -45,14 +45,18 @@ class Repeats:
             kept = await database_sync_to_async(_kept, thread_sensitive=False)(place)
             if kept and kept[0] != wanted:
                 raise OtherBody
-            answer = kept[1] if kept else await produce()
-            if not kept:
-                await self._keep(place, wanted, answer)
+            answer = kept[1] if kept else await self._made(place, wanted, await produce())
             future.set_result(answer)
             return answer
         finally:
             del self._under_way[place]
             future.cancel()
+
+    async def _made(self, place: Place, wanted: bytes, answer: bytes) -> bytes:
+        """The answer that is kept now: this one, unless a late one, or another process, was quicker."""
+        await self._keep(place, wanted, answer)
+        kept = await database_sync_to_async(_kept, thread_sensitive=False)(place)
+        return kept[1] if kept and kept[0] == wanted else answer
 
     def late(self, owner: str, key: str, body: bytes, answer: bytes) -> None:
         """Keeps an answer that came after its asker had gone: the repeat will get it."""
@@ -81,7 +85,10 @@ class Repeats:
 
 
 def _kept(place: Place) -> tuple[bytes, bytes] | None:
-    row = StoredAnswer.objects.filter(
-        owner=place[0], key=place[1], created_at__gt=datetime.now(UTC) - ANSWER_KEPT
-    ).first()
-    return (bytes(row.body_digest), bytes(row.body)) if row else None
+    row = StoredAnswer.objects.filter(owner=place[0], key=place[1]).first()
+    if row is None:
+        return None
+    if row.created_at <= datetime.now(UTC) - ANSWER_KEPT:
+        row.delete()  # at once, or it would be in the way of the new answer
+        return None
+    return bytes(row.body_digest), bytes(row.body)

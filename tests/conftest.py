@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from accounts.models import User
+from tests.wire_server import User as Asker
+from tests.wire_server import Web, empty_database
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -32,3 +36,48 @@ def bob(db: None) -> User:
 @pytest.fixture
 def charlie(db: None) -> User:
     return User.objects.create_user("charlie@example.org", PASSWORD, name="Charlie")
+
+
+# -- real web servers, one for each way in to `POST /api/ask` ---------------------------------------
+
+SHORT = {  # so that what runs out in a test runs out soon
+    "AGENT_TIMEOUT": "1.2",
+    "AGENT_RETURN": "0.3",
+    "QUEUE_WAIT": "2",
+    "QUEUE_SIZE": "30",
+    "QUEUE_PER_USER": "20",
+    "HEAD_TIMEOUT": "1",
+    "BODY_TIMEOUT": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return empty_database(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(scope="session")
+def lane(tmp_path_factory: pytest.TempPathFactory, empty_sqlite: Path) -> Iterator[Web]:
+    """A server whose asks take the fast lane."""
+    with Web(tmp_path_factory.mktemp("lane"), empty_sqlite, **SHORT) as web:
+        yield web
+
+
+@pytest.fixture(scope="session")
+def view(tmp_path_factory: pytest.TempPathFactory, empty_sqlite: Path) -> Iterator[Web]:
+    """A server whose asks go through Django and DRF."""
+    with Web(tmp_path_factory.mktemp("view"), empty_sqlite, RELAY_FAST_LANE="off", **SHORT) as web:
+        yield web
+
+
+@pytest.fixture(params=["lane", "view"])
+def web(request: pytest.FixtureRequest) -> Web:
+    """Both, one after the other: whatever an ask does, it does on both ways in."""
+    found: Web = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def asker(web: Web) -> Asker:
+    """A user with a relay token of the server."""
+    return web.user()

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from django.conf import settings
+
 from relay import exchange
 from relay.api.asking import answer_ask
 from relay.api.replies import ClientLeft, Reply, TooLarge, TooSlow
@@ -16,10 +18,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WATCHED_AFTER = 0.1  # seconds; most asks are answered before anybody needs to see whether the client is still there
-BODY_WITHIN = 30.0  # seconds from the headers to the last byte of the body
-_CORS = (b"access-control-allow-origin", b"*")
-_JSON = (b"content-type", b"application/json; charset=utf-8")
-_EXPOSED = (b"access-control-expose-headers", b"x-request-id, retry-after, x-queue-wait")
+_HEADERS = [
+    (b"content-type", b"application/json; charset=utf-8"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"X-Request-Id, Retry-After, X-Queue-Wait"),
+]
 
 
 class AskLane:
@@ -62,14 +66,11 @@ async def _ask(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _send_reply(send: Send, reply: Reply) -> None:
     headers = [
-        _JSON,
-        _CORS,
+        *_HEADERS,
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-request-id", next_request_id()),
     ]
-    if reply.headers:
-        headers += [(name.encode(), value.encode()) for name, value in reply.headers]
-        headers.append(_EXPOSED)
+    headers += [(name.encode(), value.encode()) for name, value in reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 
@@ -105,7 +106,7 @@ class _Leaving:
     async def _parts(self, message: Message) -> bytes:
         body = bytearray()
         try:
-            async with asyncio.timeout(BODY_WITHIN):
+            async with asyncio.timeout(settings.BODY_TIMEOUT):
                 while True:
                     if message["type"] == "http.disconnect":
                         raise ClientLeft

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -33,6 +36,7 @@ PREFLIGHT = CORS | {
 def http(found: Reply, extra: dict[str, str] | None = None) -> HttpResponse:
     """The reply as Django sends it."""
     response = HttpResponse(found.body, status=found.status, content_type=found.content_type)
+    response["Content-Length"] = str(len(found.body))  # by Django's own hand only where all middleware is passed
     for name, value in (*found.headers, *(extra or {}).items()):
         response[name] = value
     return response
@@ -43,6 +47,25 @@ def not_found(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     return HttpResponse(replies.NOT_FOUND, status=404, content_type=replies.TEXT)
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What Django refuses before any view: a foreign Host, too many parameters. A page for browsers."""
+    if _is_browser(request):
+        return defaults.bad_request(request, exception)
+    return http(replies.error(400, "Bad request"))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """A failure that nobody foresaw. A page for browsers."""
+    if _is_browser(request):
+        return defaults.server_error(request)
+    return http(replies.error(500, "Internal error"))
+
+
+def _is_browser(request: HttpRequest) -> bool:
+    return "text/html" in request.headers.get("Accept", "")
+
+
+@csrf_exempt  # it does nothing, and what it leads to asks for a key
 def without_slash(request: HttpRequest) -> HttpResponse:
     """A known path with a slash behind it: 301 for GET, 307 for what carries a body."""
     query = request.META.get("QUERY_STRING", "")
@@ -61,11 +84,15 @@ def header_values(request: HttpRequest, name: str) -> list[bytes]:
 
 
 def read_body(request: HttpRequest) -> bytes:
-    """The body. Raises TooLarge."""
+    """The body. Raises TooLarge.
+
+    Read from the stream: `request.body` has a limit of its own, with another answer.
+    """
     limit: int = settings.RELAY["max_ask_bytes"]
-    if len(request.body) > limit:
+    body: bytes = request.read(limit + 1)
+    if len(body) > limit:
         raise replies.TooLarge(limit)
-    return request.body
+    return body
 
 
 class ContractView(APIView):
@@ -73,6 +100,13 @@ class ContractView(APIView):
 
     authentication_classes: Sequence[Any] = ()
     permission_classes: Sequence[Any] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """No negotiation: the contract's replies are what they are, whatever `Accept` or `?format=` says."""
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        return {}
 
     def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return not_found(request._request)
@@ -121,7 +155,8 @@ class Connections(AsyncContractView):
         except replies.Unauthorized as fault:
             return http(replies.refusal(fault), CORS)
         agents = sorted(relay.dispatcher.pool.agents.values(), key=lambda agent: (agent.heartbeat, agent.id))
-        return http(replies.reply(200, {"connections": [shapes.connection(agent) for agent in agents]}), CORS)
+        listed = replies.reply(200, {"connections": [shapes.connection(agent) for agent in agents]})
+        return http(listed, CORS | {"Cache-Control": "no-store"})
 
     async def _admit(self, relay: exchange.Exchange, request: HttpRequest) -> None:
         names = [name for name, _ in getattr(request, "scope", {}).get("headers", [])]
@@ -161,7 +196,8 @@ class Users(AdminView):
     """`GET /admin/users?admin_key=KEY`."""
 
     def get(self, request: Request) -> HttpResponse:
-        if not credentials.is_admin_key(request.query_params.get("admin_key", "")):
+        shown = request.query_params.getlist("admin_key")
+        if len(shown) != 1 or not credentials.is_admin_key(shown[0]):  # two keys are none
             return http(replies.error(401, "Invalid admin key"))
         try:
             users = list(self._users())
@@ -208,7 +244,7 @@ class DeleteUser(AdminView):
 
     def _retire(self, user_id: str, request: Request) -> None:
         try:
-            user = User.objects.filter(pk=user_id).first()
+            user = User.objects.filter(pk=UUID(user_id)).first()
         except ValueError:  # no UUID
             return
         if user:
@@ -234,18 +270,29 @@ class Health(ContractView):
 class Ready(ContractView):
     """`GET /ready`: database reachable, migrations applied, not going down."""
 
+    migrated = False  # once applied they stay applied, and looking costs a walk through every migration
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response["Cache-Control"] = "no-store"
+        return super().finalize_response(request, response, *args, **kwargs)
+
     def get(self, request: Request) -> HttpResponse:
         relay = exchange.peek()
         if relay and relay.dispatcher.draining:
             return self._not_ready("The server is going down.")
         try:
-            executor = MigrationExecutor(connections["default"])
-            pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            Ready.migrated = Ready.migrated or self._is_migrated()
         except DatabaseError:
             return self._not_ready("The database cannot be reached.")
-        if pending:
+        if not Ready.migrated:
             return self._not_ready("Migrations are pending: run `manage.py migrate`.")
         return http(replies.reply(200, {"status": "ready"}))
+
+    def _is_migrated(self) -> bool:
+        executor = MigrationExecutor(connection)
+        return not executor.migration_plan(executor.loader.graph.leaf_nodes())
 
     def _not_ready(self, reason: str) -> HttpResponse:
         return http(replies.error(503, reason, replies.LATER))

@@ -1,0 +1,214 @@
+"""Questions and their answers: begin, start, wait, stop. An answer belongs to the process that makes it and
+outlives every connection; its text is followed through `follow`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db.models import Max
+from django.utils import timezone
+
+from privategpt import desk, follow
+from privategpt.generation import TEMPERATURES, Asked
+from privategpt.grounding import SOURCES
+from privategpt.models import ANSWER_LEASE, Chat, Message, Scenario, Source, SourceQuerySet
+from privategpt.prompts import Style, Turn
+from privategpt.writing import transaction_in_turn
+
+if TYPE_CHECKING:
+    from accounts.models import Group, User
+
+TURNS = 20  # earlier questions that are read for a prompt
+LONGEST_TITLE = 60  # characters
+MARKUP = re.compile(r"^[\s#>*\-+`_]+|[*`]+")
+
+State = Message.State
+
+
+class Busy(Exception):
+    """An answer of this chat is under way."""
+
+
+class TooMany(Busy):
+    """This user, or this server, has as many answers under way as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `begin` read, so that `start` needs no query."""
+
+    groups: frozenset[int]
+    public: bool
+    history: tuple[Turn, ...]
+    scenario: Scenario | None
+
+
+# -- beginning ------------------------------------------------------------------------------------
+
+
+def begin(chat: Chat, question_text: str, *, user: User, language: str | None = None) -> Message:
+    """Saves the question, whose answer then waits to be started.
+
+    Raises Busy, TooMany, and Chat.DoesNotExist when the chat is gone or somebody else's.
+    """
+    if chat.owner_id != user.pk:
+        raise Chat.DoesNotExist
+    _check_room(str(user.pk))
+    with transaction_in_turn():
+        message = _saved(chat, question_text, language or chat.language)
+    message.asked = _plan(chat, message)
+    return message
+
+
+def _check_room(owner: str) -> None:
+    busy = desk.peek()
+    if busy and (busy.is_full or busy.count[owner] >= settings.ANSWERS_PER_USER):
+        raise TooMany
+
+
+def _saved(chat: Chat, question: str, language: str) -> Message:
+    now = timezone.now()
+    title = chat.title or title_of(question)
+    if not Chat.objects.filter(pk=chat.pk).update(updated_at=now, title=title):
+        raise Chat.DoesNotExist
+    chat.title, chat.updated_at = title, now
+    last = chat.messages.aggregate(last=Max("position"))["last"]
+    if last is not None:
+        chat.messages.lost().fail()
+        if chat.messages.under_way().exists():
+            raise Busy
+    return Message.objects.create(
+        chat=chat,
+        position=0 if last is None else last + 1,
+        question=question,
+        language=language,
+        claimed_until=now + ANSWER_LEASE,
+    )
+
+
+def _plan(chat: Chat, message: Message) -> Plan:
+    return Plan(
+        groups=frozenset(chat.groups.order_by().values_list("pk", flat=True)),
+        public=chat.use_public,
+        history=_history(message) if message.position else (),
+        scenario=chat.scenario if chat.scenario_id else None,
+    )
+
+
+def _history(message: Message) -> tuple[Turn, ...]:
+    earlier = Message.objects.filter(chat=message.chat_id, position__lt=message.position).exclude(answer="")
+    rows = earlier.order_by("-position").values_list("question", "answer")[:TURNS]
+    return tuple(Turn(question, answer) for question, answer in reversed(rows))
+
+
+def title_of(question: str) -> str:
+    """A chat's title from its first question: the start of its first line, cut between words."""
+    lines = [MARKUP.sub("", line).strip() for line in question[:2_000].splitlines()]
+    words = next((line for line in lines if line), "").split()
+    text = " ".join(words)
+    if len(text) <= LONGEST_TITLE:
+        return text
+    head = text[:LONGEST_TITLE]
+    return (head.rsplit(" ", 1)[0] if " " in head[LONGEST_TITLE // 2 :] else head).rstrip(",.;:") + "…"
+
+
+# -- answering ------------------------------------------------------------------------------------
+
+
+def start(message: Message, *, user: User, narrowed_to: list[Group] | None, backend: str | None = None) -> None:
+    """Starts to answer on the running event loop and returns at once.
+
+    `narrowed_to` are the only groups that the asker's token may use, None when it may use all of its user's.
+    """
+    here = desk.current()
+    if isinstance(message.asked, Plan):
+        here.start(_asked(message, message.asked, user, narrowed_to, backend))
+        return
+    task = here.loop.create_task(_start_unread(message, user, narrowed_to, backend))
+    here.errands.add(task)
+    task.add_done_callback(here.errands.discard)
+
+
+async def _start_unread(message: Message, user: User, narrowed_to: list[Group] | None, backend: str | None) -> None:
+    def read() -> Plan:
+        return _plan(message.chat, message)
+
+    plan = await database_sync_to_async(read, thread_sensitive=False)()
+    desk.current().start(_asked(message, plan, user, narrowed_to, backend))
+
+
+def _asked(message: Message, plan: Plan, user: User, narrowed_to: Sequence[Group] | None, backend: str | None) -> Asked:
+    scenario = plan.scenario
+    common = Asked(
+        message=message,
+        owner=str(user.pk),
+        visible=_visible(plan, user, narrowed_to),
+        history=plan.history,
+        backend=backend,
+        sources=SOURCES,
+    )
+    return common if scenario is None else _in_scenario(common, scenario)
+
+
+def _visible(plan: Plan, user: User, narrowed_to: Sequence[Group] | None) -> SourceQuerySet | None:
+    """The sources that this question may see; None when it asks for none. Rights are looked up when it is searched."""
+    if not (plan.groups or plan.public):
+        return None
+    groups = plan.groups if narrowed_to is None else plan.groups & {group.pk for group in narrowed_to}
+    return Source.objects.visible_to(user).among(groups, public=plan.public)
+
+
+def _in_scenario(asked: Asked, scenario: Scenario) -> Asked:
+    style = Style(scenario.system_pre_prompt, scenario.user_pre_prompt, scenario.user_post_prompt)
+    return Asked(
+        message=asked.message,
+        owner=asked.owner,
+        visible=asked.visible,
+        history=asked.history if scenario.use_history else (),
+        backend=asked.backend,
+        style=style,
+        sources=scenario.k,
+        least_cosine=scenario.similarity_threshold,
+        temperature=TEMPERATURES.get(scenario.creativity),
+    )
+
+
+async def finished(message_id: UUID, timeout: float) -> Message:  # noqa: ASYNC109 - the caller's, in seconds
+    """The message as it is when its answer has ended. Raises TimeoutError, Message.DoesNotExist."""
+    async with asyncio.timeout(timeout):
+        return await follow.ended(message_id)
+
+
+def stop(message_id: UUID) -> None:
+    """Ends an answer where it is; what was written stays. From the event loop or any thread, for any process."""
+    here = desk.peek()
+    if here and (generation := here.running.get(message_id)):
+        here.loop.call_soon_threadsafe(generation.stop)
+        return
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        _stop_elsewhere(message_id)
+        return
+    here = desk.current()
+    task = loop.create_task(database_sync_to_async(_stop_elsewhere, thread_sensitive=False)(message_id))
+    here.errands.add(task)
+    task.add_done_callback(here.errands.discard)
+
+
+def _stop_elsewhere(message_id: UUID) -> None:
+    """The process that answers looks at its rows every second."""
+    under_way = Message.objects.filter(pk=message_id).under_way()
+    under_way.update(state=State.STOPPED, claimed_until=None, finished_at=timezone.now())
+
+
+def end_lost() -> int:
+    """Fails the answers whose process has gone; for whoever looks now and then. Returns how many."""
+    return Message.objects.lost().fail()

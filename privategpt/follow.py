@@ -1,0 +1,175 @@
+"""An answer's text from any offset on, in any process: from memory where it is being made, else from its row."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from django.db.models.functions import Substr
+
+from privategpt import desk
+from privategpt.generation import citation_data
+from privategpt.growing import Growing, Outcome
+from privategpt.models import Citation, Message, Source
+
+POLL = 0.2  # seconds between two looks at the row of an answer that another process makes
+MOST_WATCHED = 1_000  # such answers at once
+
+UNDER_WAY = {Message.State.WAITING, Message.State.ANSWERING}
+
+
+class TooManyFollowers(Exception):
+    """This process follows as many answers of other processes as it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`sources`: a list of citations, once, before all text. `delta`: text, which ends at `offset`.
+    `done`: {"state", "error"}, last."""
+
+    kind: Literal["sources", "delta", "done"]
+    offset: int
+    data: Any
+
+
+async def events(message_id: UUID, after: int = 0) -> AsyncIterator[Event]:
+    """What there is behind `after` characters and all that still comes; ends after `done`.
+
+    Sources are told to those who begin at the beginning. Raises Message.DoesNotExist, TooManyFollowers.
+    """
+    async with _growing(message_id) as growing:
+        sent, has_sources = after, after > 0
+        while True:
+            changed = growing.next_change()
+            if not has_sources and growing.sources is not None:
+                has_sources = True
+                yield Event("sources", 0, growing.sources)
+            if not (has_sources or growing.outcome):
+                await changed.wait()
+            elif growing.length > sent:
+                text, sent = growing.text[sent:], growing.length
+                yield Event("delta", sent, text)
+            elif growing.outcome:
+                yield Event(
+                    "done", growing.length, {"state": str(growing.outcome.state), "error": growing.outcome.error}
+                )
+                return
+            else:
+                await changed.wait()
+
+
+async def ended(message_id: UUID) -> Message:
+    """Waits for the end; the message as it is then. Raises Message.DoesNotExist."""
+    generation = desk.current().running.get(message_id)
+    if generation is None:
+        async with _growing(message_id) as growing:
+            await _end_of(growing)
+        return await database_sync_to_async(_message, thread_sensitive=False)(message_id)
+    await _end_of(generation.growing)
+    return generation.message
+
+
+def _message(message_id: UUID) -> Message:
+    return Message.objects.select_related("chat").get(pk=message_id)
+
+
+async def _end_of(growing: Growing) -> None:
+    while True:
+        changed = growing.next_change()
+        if growing.outcome:
+            return
+        await changed.wait()
+
+
+@asynccontextmanager
+async def _growing(message_id: UUID) -> AsyncIterator[Growing]:
+    here = desk.current()
+    if generation := here.running.get(message_id):
+        yield generation.growing
+        return
+    watched = here.watched.get(message_id)
+    if watched is None:
+        if len(here.watched) >= MOST_WATCHED:
+            raise TooManyFollowers
+        watched = here.watched[message_id] = Watched(message_id)
+    watched.followers += 1
+    try:
+        await watched.first_look()
+        yield watched.growing
+    finally:
+        watched.followers -= 1
+        if not watched.followers:
+            watched.close()
+            here.watched.pop(message_id, None)
+
+
+class Watched:
+    """The row of an answer, looked at again and again for all its followers in this process together."""
+
+    def __init__(self, message_id: UUID) -> None:
+        self._pk = message_id
+        self.growing = Growing()
+        self.followers = 0
+        self._task = asyncio.create_task(self._watch())
+        self._looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def first_look(self) -> None:
+        """Returns when the row was read once. Raises Message.DoesNotExist."""
+        await asyncio.shield(self._looked)
+
+    def close(self) -> None:
+        self._task.cancel()
+        self._looked.cancel()
+
+    async def _watch(self) -> None:
+        try:
+            while not self.growing.outcome:
+                look = await database_sync_to_async(_look, thread_sensitive=False)(self._pk, self.growing)
+                self._take(look)
+                if not self.growing.outcome:
+                    await asyncio.sleep(POLL)
+        except Exception as fault:
+            if self._looked.done():
+                self.growing.end(Outcome(Message.State.FAILED, "This answer cannot be followed any more."))
+            else:
+                self._looked.set_exception(fault)
+
+    def _take(self, look: _Look) -> None:
+        if look.sources is not None:
+            self.growing.show_sources(look.sources)
+        self.growing.append(look.text)
+        if look.outcome:
+            self.growing.end(look.outcome)
+        if not self._looked.done():
+            self._looked.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    text: str
+    sources: list[dict[str, Any]] | None
+    outcome: Outcome | None
+
+
+def _look(pk: UUID, growing: Growing) -> _Look:
+    """What the row has beyond what is known. A lost answer is ended by whoever looks."""
+    Message.objects.filter(pk=pk).lost().fail()
+    rows = Message.objects.filter(pk=pk).annotate(more=Substr("answer", growing.length + 1))
+    state, error, more = rows.values_list("state", "error", "more").get()
+    is_over = state not in UNDER_WAY
+    wants_sources = growing.sources is None and (is_over or state == Message.State.ANSWERING)
+    sources = _sources(pk) if wants_sources else None
+    return _Look(more or "", sources, Outcome(state, error) if is_over else None)
+
+
+def _sources(pk: UUID) -> list[dict[str, Any]]:
+    """Those that the chat's owner may read still."""
+    message = Message.objects.select_related("chat__owner").only("chat__owner").get(pk=pk)
+    allowed = Source.objects.visible_to(message.chat.owner).values("pk")
+    rows = Citation.objects.filter(message=pk, source__in=allowed).select_related("source").defer("source__content")
+    return [citation_data(row) | {"title": row.source.title} for row in rows]

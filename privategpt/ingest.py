@@ -1,0 +1,250 @@
+"""A source's text to passages to vectors. Owns the states of a source:
+
+    creation ──> processing ──> vectorized        an edit leads back to creation
+                     └────────> error             after ATTEMPTS in a row without a step forward
+
+Words are indexed in the transaction that saves the text; vectors follow in the worker, which claims a
+source, says again and again that it is at work, and loses the source to the next one when it falls silent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from accounts.models import Group
+from privategpt.models import Passage, Source, Vector
+from privategpt.retrieval.index import SqliteIndex
+from privategpt.retrieval.matrix import packed
+from privategpt.writing import transaction_in_turn
+
+if TYPE_CHECKING:
+    from accounts.models import User
+    from privategpt.retrieval.embedding_process import Embedded
+
+LEASE = timedelta(seconds=30)  # a worker that was silent for so long has lost its source
+ATTEMPTS = 5
+PAUSES = (1, 5, 15, 30)  # seconds before the next attempt at a source
+AT_ONCE = 500  # rows in one statement
+CLAIM = ("claimed_by", "claimed_until", "attempts")
+FORGOTTEN = "The worker ended each time that it was at work on this source; edit or store it again to try anew."
+
+State = Source.State
+_index = SqliteIndex()
+
+
+class GroupGone(Exception):
+    """A group that was named has been deleted meanwhile; nothing was saved."""
+
+
+class Unstorable(ValueError):
+    """The text holds what no database stores: half a surrogate pair, or NUL."""
+
+
+class SourceGone(Exception):
+    """The source has been deleted meanwhile."""
+
+
+# -- storing --------------------------------------------------------------------------------------
+
+
+def store(
+    creator: User | None,
+    *,
+    title: str,
+    content: str,
+    groups: Collection[Group],
+    public: bool,
+    source_id: UUID | None = None,
+) -> Source:
+    """Saves a source; it is found by its words when this returns. Raises GroupGone, Unstorable."""
+    check(title, content)
+    source = Source(creator=creator, title=title, content=content, is_public=public)
+    if source_id:
+        source.id = source_id
+    with transaction_in_turn():
+        source.save(force_insert=True)
+        _set_groups(source, groups)
+        _index.store(source)
+        _settle(source)
+    return source
+
+
+def edit(
+    source: Source, *, title: str | None = None, content: str | None = None, groups: Collection[Group] | None = None
+) -> None:
+    """Changes what is given; `groups` empty makes it public. Only passages that changed are embedded again.
+
+    Raises SourceGone, GroupGone, Unstorable.
+    """
+    check(title or "", content or "")
+    with transaction_in_turn():
+        current = Source.objects.select_for_update().filter(pk=source.pk).first()
+        if current is None:
+            raise SourceGone
+        source.title = current.title if title is None else title
+        source.content = current.content if content is None else content
+        source.is_public = current.is_public if groups is None else not groups
+        source.save(update_fields=["title", "content", "is_public", "updated_at"])
+        if groups is not None:
+            _set_groups(source, groups)
+        if (source.title, source.content) != (current.title, current.content):
+            _index.store(source)
+            _settle(source)
+
+
+def delete(source: Source) -> None:
+    """The source with all that was made of it, by the index of its passages."""
+    with transaction_in_turn():
+        Source.objects.filter(pk=source.pk).delete()
+
+
+def check(*texts: str) -> None:
+    """Raises Unstorable."""
+    for text in texts:
+        if "\0" in text:
+            raise Unstorable("The text holds the character NUL, which cannot be stored.")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Unstorable("The text holds half a surrogate pair, which is no character.") from None
+
+
+def _set_groups(source: Source, groups: Collection[Group]) -> None:
+    # All in or all out: a group that was deleted since it was looked up takes the source with it.
+    wanted = {group.pk for group in groups}
+    if wanted - set(Group.objects.filter(pk__in=wanted).values_list("pk", flat=True)):
+        raise GroupGone
+    source.groups.set(wanted)
+
+
+def _settle(source: Source) -> None:
+    """The state of a source that was just indexed; whoever had claimed its former text has lost it."""
+    is_done = source.passages_done >= source.passages_total
+    _release(source, State.VECTORIZED if is_done else State.CREATION)
+
+
+# -- the worker's side ----------------------------------------------------------------------------
+
+
+class ClaimLost(Exception):
+    """The source was edited, deleted, or taken up by another worker."""
+
+
+def claim(worker: str) -> Source | None:
+    """The source that has waited longest, now this worker's; None when nothing is to be done."""
+    now = timezone.now()
+    with transaction_in_turn():
+        source = _waiting(now).order_by("updated_at").defer("content").first()
+        if source is None:
+            return None
+        source.attempts += 1
+        if source.attempts > ATTEMPTS:
+            # It took its workers with it, so that none came to say why.
+            _release(source, State.ERROR, FORGOTTEN)
+            return source
+        source.state, source.state_reason = State.PROCESSING, ""
+        source.claimed_by, source.claimed_until = worker, now + LEASE
+        source.save(update_fields=[*CLAIM, "state", "state_reason"])
+    return source
+
+
+def _waiting(now: datetime) -> models.QuerySet[Source]:
+    """Sources without all their vectors that nobody is at work on."""
+    # Later than any claim lasts: the clock was set back since.
+    is_free = Q(claimed_until=None) | Q(claimed_until__lte=now) | Q(claimed_until__gt=now + LEASE)
+    return Source.objects.filter(is_free, state__in=[State.CREATION, State.PROCESSING])
+
+
+def missing(source: Source, embedder: str, limit: int) -> list[Passage]:
+    """The first passages of the source that this embedder has yet to embed."""
+    rows = Passage.objects.filter(source=source.pk).without_vector(embedder)
+    return list(rows.select_related("source").defer("source__content")[:limit])
+
+
+def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embedded) -> None:
+    """Saves one batch and how far it brought the source. Raises ClaimLost."""
+    with transaction_in_turn():
+        _hold(source, worker, attempts=0)
+        # An edit may have taken passages away while they were being embedded.
+        alive = set(Passage.objects.filter(pk__in=[row.pk for row in passages]).values_list("pk", flat=True))
+        pairs = zip(passages, packed(vectors.rows), strict=True)
+        rows = [Vector(passage=row, embedder=vectors.identity, data=data) for row, data in pairs if row.pk in alive]
+        Vector.objects.bulk_create(rows, ignore_conflicts=True)
+        done = Passage.objects.filter(source=source.pk, vectors__embedder=vectors.identity).count()
+        Source.objects.filter(pk=source.pk).update(passages_done=done)
+
+
+def finish(source: Source, worker: str, embedder: str) -> None:
+    """All passages have vectors: those of former embedders go. Raises ClaimLost."""
+    with transaction_in_turn():
+        _hold(source, worker)
+        if missing(source, embedder, 1):
+            return  # edited since; the source stays claimed and is gone on with
+        former = Vector.objects.filter(passage__source=source.pk).exclude(embedder=embedder)
+        Vector.objects.filter(pk__in=list(former.values_list("pk", flat=True))).delete()
+        done = Passage.objects.filter(source=source.pk).count()
+        Source.objects.filter(pk=source.pk).update(passages_done=done)
+        _release(source, State.VECTORIZED)
+
+
+def renew(source: Source, worker: str) -> None:
+    """The worker's heartbeat. Raises ClaimLost."""
+    _hold(source, worker)
+
+
+def give_back(source: Source, worker: str) -> None:
+    """The worker ends in order: the next one goes on, and this attempt does not count."""
+    mine = Source.objects.filter(pk=source.pk, claimed_by=worker, attempts__gt=0)
+    mine.update(claimed_by="", claimed_until=None, attempts=models.F("attempts") - 1)
+
+
+def fail(source: Source, worker: str, reason: str) -> None:
+    """An attempt that did not succeed: the next one comes after a pause, the last one ends in `error`."""
+    with transaction_in_turn():
+        row = Source.objects.filter(pk=source.pk, claimed_by=worker).defer("content").first()
+        if row is None:
+            return
+        if row.attempts >= ATTEMPTS:
+            _release(row, State.ERROR, reason)
+            return
+        pause = PAUSES[min(row.attempts, len(PAUSES)) - 1]
+        row.claimed_by, row.claimed_until = "", timezone.now() + timedelta(seconds=pause)
+        row.state_reason = f"{reason} It is tried again."
+        row.save(update_fields=[*CLAIM, "state_reason"])
+
+
+def explain_wait(reason: str) -> None:
+    """Says at every waiting source why its vectors do not come."""
+    waiting = _waiting(timezone.now()).exclude(state_reason=reason)
+    if pks := list(waiting.values_list("pk", flat=True)[:AT_ONCE]):
+        Source.objects.filter(pk__in=pks).update(state_reason=reason)
+
+
+def reindex(embedder: str) -> int:
+    """Sends every source that lacks vectors of this embedder back to the worker. Returns how many."""
+    vectorless = Passage.objects.filter(source=OuterRef("pk")).without_vector(embedder).order_by()
+    done = Source.objects.filter(Exists(vectorless), state__in=[State.VECTORIZED, State.ERROR])
+    pks = list(done.order_by().values_list("pk", flat=True))
+    for start in range(0, len(pks), AT_ONCE):
+        Source.objects.filter(pk__in=pks[start : start + AT_ONCE]).update(
+            state=State.CREATION, state_reason="", attempts=0, claimed_by="", claimed_until=None, passages_done=0
+        )
+    return len(pks)
+
+
+def _hold(source: Source, worker: str, **also: int) -> None:
+    mine = Source.objects.filter(pk=source.pk, claimed_by=worker)
+    if not mine.update(claimed_until=timezone.now() + LEASE, **also):
+        raise ClaimLost
+
+
+def _release(source: Source, state: Source.State, reason: str = "") -> None:
+    source.state, source.state_reason = state, reason
+    source.claimed_by, source.claimed_until, source.attempts = "", None, 0
+    source.save(update_fields=[*CLAIM, "state", "state_reason"])

@@ -1,0 +1,90 @@
+"""Agents on the relay as a backend. The only module of this app that knows the relay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+
+from privategpt.llm.base import BackendError, Delta, Message, Usage
+from privategpt.llm.matter import Matter
+from privategpt.prompts import flat
+from relay import dispatch, exchange, frames
+
+BUILT_IN = "built-in"  # the name under which `serve` starts the small model's agent
+
+# What the dispatcher raises, and what that means for who asked: the sentence, and whether another try may help.
+SENTENCES: dict[type[Exception], tuple[str, int]] = {
+    dispatch.NoAgents: ("No agent is connected that could answer.", 503),
+    dispatch.Draining: ("The server is going down.", 503),
+    dispatch.TooManyAsks: ("Too many of your questions wait for an agent already.", 429),
+    dispatch.QueueFull: ("Too many questions wait for an agent already.", 503),
+    dispatch.WaitOver: ("No agent became free in time.", 503),
+    dispatch.AgentGone: ("The agent went away before it had answered.", 502),
+    dispatch.AgentRubbish: ("The agent's answer could not be read.", 502),
+    dispatch.AgentSilent: ("The agent did not answer in time.", 504),
+    dispatch.NotSaved: ("The answer could not be saved.", 503),
+}
+
+
+class RelayBackend:
+    """Asks an agent that is connected to this process."""
+
+    name = "relay"
+    model = ""
+
+    def __init__(self, *, owner: str = "") -> None:
+        """`owner` is the asking user's id."""
+        self._owner = owner
+
+    def about(self, matter: Matter) -> RelayBackend:
+        """The same on behalf of a user, in whose turn the ask waits."""
+        return RelayBackend(owner=matter.owner)
+
+    def has_agent(self, *, besides_built_in: bool) -> bool:
+        """Whether any agent is there, or one that is not the built-in model."""
+        agents = exchange.current().dispatcher.pool.agents.values()
+        return any(not (besides_built_in and agent.said.name == BUILT_IN) for agent in agents)
+
+    async def generate(
+        self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
+    ) -> AsyncGenerator[Delta | Usage, None]:
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        question = dispatch.Question(
+            owner=self._owner,
+            content=flat(messages),
+            messages=[frames.Message(message.role, message.content) for message in messages],
+            stream=True,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            on_delta=pieces.put_nowait,
+        )
+        ask = asyncio.create_task(exchange.current().dispatcher.ask(question))
+        ask.add_done_callback(lambda _: pieces.put_nowait(None))
+        shown = False
+        try:
+            while (piece := await pieces.get()) is not None:
+                if piece:
+                    shown = True
+                    yield Delta(piece)
+            answer = _outcome(ask)
+            if not shown and answer.content:
+                yield Delta(answer.content)
+        finally:
+            if not ask.done():
+                ask.cancel()  # the agent is told that nobody waits any more
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await ask
+
+    async def aclose(self) -> None:
+        """Agents belong to the relay."""
+
+
+def _outcome(ask: asyncio.Task[frames.Answer]) -> frames.Answer:
+    try:
+        return ask.result()
+    except dispatch.AgentError as fault:
+        raise BackendError("The agent reports an error.", said=str(fault)[:1_000], status=502) from None
+    except tuple(SENTENCES) as fault:
+        sentence, status = next(SENTENCES[kind] for kind in type(fault).__mro__ if kind in SENTENCES)
+        raise BackendError(sentence, retryable=True, status=status) from None
