@@ -16,6 +16,7 @@ from accounts import keys
 from accounts.fields import CanonicalEmailField
 from accounts.locales import known_language, known_timezone
 from accounts.roles import ROLES
+from accounts.sessions import Session as Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,6 +69,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     roles = models.JSONField(default=list, blank=True, validators=[known_roles])
     is_staff = models.BooleanField("may enter the admin", default=False)
     is_active = models.BooleanField(default=True, help_text="Off: cannot sign in, tokens do not work.")
+    may_use_public = models.BooleanField(
+        "may use public sources", default=True, help_text="Ask public sources, and publish with the role for documents."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -94,6 +98,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         self.is_active = True
         self.save(update_fields=["is_active"])
 
+    def has_role(self, role: str) -> bool:
+        """A superuser has every role, also those that were invented later."""
+        return self.is_superuser or role in self.roles
+
+    def may_give(self, role: str) -> bool:
+        """Nobody gives a role that they do not have, but for holders of `system` (contract 2, section 6)."""
+        return self.has_role(role) or "system" in self.roles
+
     def may_manage(self, other: User) -> bool:
         """Whether `other` has no right that this user lacks: only then may this user act upon, or for, `other`.
 
@@ -104,7 +116,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         own = other.user_permissions.values_list("content_type__app_label", "codename")
         return (
             not other.is_superuser
-            and set(other.roles) <= set(self.roles)
+            and all(map(self.may_give, other.roles))
             and {f"{app}.{name}" for app, name in own} <= self.get_all_permissions()
         )
 
@@ -171,6 +183,8 @@ class Token(models.Model):
     groups = models.ManyToManyField(
         Group, related_name="+", blank=True, help_text="Narrows an api token to these groups; none: all of its user's."
     )
+    # Apart from the list: a group that is deleted leaves the list, and must not widen the token by that.
+    is_narrowed = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -208,6 +222,12 @@ class Token(models.Model):
             self.save(update_fields=["digest"])
         return key
 
+    def narrow(self, groups: Iterable[Group]) -> None:
+        """From now on it reads of its user's groups only these; never undone, whatever becomes of the groups."""
+        self.is_narrowed = True
+        self.save(update_fields=["is_narrowed"])
+        self.groups.set(groups)
+
     def renew(self) -> str:
         """A new key for the same agent token; the old one opens nothing from now on."""
         key = keys.new_agent_key()
@@ -242,3 +262,14 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor_name}: {self.action} {self.what}"
+
+
+class SignInFailures(models.Model):
+    """Failed sign-ins of late under one e-mail address or from one network address, known by its digest only."""
+
+    place = models.BinaryField(max_length=32, unique=True)
+    failures = models.PositiveIntegerField(default=0)
+    since = models.DateTimeField(db_index=True, help_text="Of the first failure; once locked, of the last.")
+
+    def __str__(self) -> str:
+        return f"{self.failures} since {self.since:%Y-%m-%d %H:%M:%S}"

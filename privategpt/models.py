@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 
 
 class SourceQuerySet(models.QuerySet["Source"]):
-    def visible_to(self, user: User) -> Self:
-        """Public sources and those of the user's groups; the only door for reading."""
-        return self.filter(Q(is_public=True) | Q(groups__in=user.groups.all())).distinct()
+    def visible_to(self, user: User, narrowed_to: Iterable[Group] | None = None) -> Self:
+        """Those of the user's groups and, for whom they are not switched off, public ones; the only door for reading.
+
+        `narrowed_to` leaves of the groups only these.
+        """
+        groups = user.groups.all()
+        if narrowed_to is not None:
+            groups = groups.filter(pk__in=[group.pk for group in narrowed_to])
+        readable = Q(groups__in=groups)
+        if user.may_use_public:
+            readable |= Q(is_public=True)
+        return self.filter(readable).distinct()
 
     def among(self, groups: Iterable[int], *, public: bool) -> Self:
         """Those of these groups (by id), and with `public` the public ones. Says nothing about rights."""
@@ -121,6 +130,12 @@ class Vector(models.Model):
         return f"{self.embedder} of passage {self.passage_id}"
 
 
+class ScenarioQuerySet(models.QuerySet["Scenario"]):
+    def visible_to(self, user: User) -> Self:
+        """Active and own ones; all of them for who may change them."""
+        return self.all() if user.has_role("system") else self.filter(Q(active=True) | Q(owner=user))
+
+
 class Scenario(models.Model):
     """A named way of asking: its prompts, and how it retrieves (contract 2, section 4)."""
 
@@ -148,6 +163,8 @@ class Scenario(models.Model):
     use_history = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = ScenarioQuerySet.as_manager()
+
     class Meta:
         ordering = ("name",)
 
@@ -156,9 +173,12 @@ class Scenario(models.Model):
 
 
 class ChatQuerySet(models.QuerySet["Chat"]):
-    def visible_to(self, user: User) -> Self:
-        """One's own; nobody else reads a chat."""
-        return self.filter(owner=user)
+    def visible_to(self, user: User, narrowed_to: Iterable[Group] | None = None) -> Self:
+        """One's own; nobody else reads a chat. `narrowed_to`: of these only such as ask no other group."""
+        own = self.filter(owner=user)
+        if narrowed_to is None:
+            return own
+        return own.exclude(groups__in=Group.objects.exclude(pk__in=[group.pk for group in narrowed_to]))
 
 
 class Chat(models.Model):

@@ -55,20 +55,22 @@ class BodyLimit:
         """An ASGI application for HTTP scopes."""
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if len(declared) > 18 or (declared.isdigit() and int(declared) > self._limit):
-            await self._refuse(send, 413, f"The request body is longer than {self._limit} bytes")
+            await self._refuse(scope, send, 413, f"The request body is longer than {self._limit} bytes")
             return
         gauge = _Gauge(receive, self._limit, self._within)
         try:
             await self._app(scope, gauge.receive, send)
         except TooLarge:
-            await self._refuse(send, 413, f"The request body is longer than {self._limit} bytes")
+            await self._refuse(scope, send, 413, f"The request body is longer than {self._limit} bytes")
         except TimeoutError:
             if gauge.complete:
                 raise
-            await self._refuse(send, 408, "The request body took too long")
+            await self._refuse(scope, send, 408, "The request body took too long")
 
-    async def _refuse(self, send: Send, status: int, text: str) -> None:
-        body = json.dumps({"error": text}, separators=(",", ":")).encode()
+    async def _refuse(self, scope: Scope, send: Send, status: int, text: str) -> None:
+        contract_2 = scope["path"].startswith("/api/v1/")
+        found = {"data": None, "message": text, "status": status} if contract_2 else {"error": text}
+        body = json.dumps(found, separators=(",", ":")).encode()
         headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -111,15 +111,38 @@ class HttpProtocol(HttpToolsProtocol):
         return since is not None and self.loop.time() - since >= within
 
 
+BAD_HEAD = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """A close that does not wait for a peer that has stopped reading."""
+    """Nothing waits, or grows, for a peer that has stopped reading."""
+
+    def data_received(self, data: bytes) -> None:
+        """Refuses a head that the websocket library cannot read; uvicorn would say nothing and wait for ever."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_complete:
+            self.handshake_complete = self.close_sent = True  # at a shutdown nothing more is to be said either
+            self.transport.write(BAD_HEAD)
+            self.transport.close()
 
     def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]
         """Sends an ASGI message; a close behind a full write buffer ends the connection at once."""
-        if message["type"] == "websocket.close" and not self.writable.is_set():
-            return self._abort()
+        if message["type"] == "websocket.close":
+            return self._close(message)
         return super().send(message)
 
-    async def _abort(self) -> None:
-        self.transport.abort()
-        raise ClientDisconnected
+    async def _close(self, message: Any) -> None:
+        if not self.writable.is_set():
+            self.transport.abort()
+            raise ClientDisconnected
+        await super().send(message)
+        if self.close_timer is not None:  # uvicorn's would wait until the peer has read what is still to be sent
+            self.close_timer.cancel()
+            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    def handle_ping(self) -> None:
+        """A peer that reads no pongs gets none; otherwise they would pile up."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()

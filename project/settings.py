@@ -54,6 +54,9 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "django_htmx",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "rest_framework",
     "accounts",
     "relay",
@@ -61,14 +64,18 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "privategpt.api.door.ApiDoor",
     "django.middleware.security.SecurityMiddleware",
+    "project.headers.ContentPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "project.reader.Reader",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -84,6 +91,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "privategpt.pages.shell.frame",
             ],
         },
     }
@@ -110,17 +118,27 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "accounts.hashers.Argon2Hasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {
         "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
-        "OPTIONS": {"user_attributes": ("email", "name")},
+        # Equal or nearly so: passwords that only begin like a name are made by programs in plenty, and are long.
+        "OPTIONS": {"user_attributes": ("email", "name"), "max_similarity": 0.95},
     },
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+SESSION_ENGINE = "accounts.sessions"
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "/"
+# Failed sign-ins within so many minutes that lock an e-mail address, or a network address, for as long.
+SIGN_IN: dict[str, Any] = {
+    "failures": whole("SIGN_IN_FAILURES", 10, least=1),
+    "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
+    "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
+}
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
@@ -130,6 +148,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 
 # -- words and clocks ---------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # of the pages; people write and read in many more
+LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
@@ -157,6 +177,9 @@ RELAY: dict[str, Any] = {
     "ping_every": number("PING_EVERY", 4, least=0.05),
     "pong_within": number("PONG_WITHIN", 5, least=0.05),
     "agent_return": number("AGENT_RETURN", 5),  # how long a conversation waits for its agent to come back
+    "agent_rest": number("AGENT_REST", 10),  # no asks for an agent that fails again and again, or comes and goes
+    "claim_ping": number("CLAIM_PING", 2, least=0.05),  # in which a connection id's holder has to show that it lives
+    "confirm_within": number("CONFIRM_WITHIN", 60, least=0.05),  # from the hello to the agent's first frame
     "conversation_days": number("CONVERSATION_DAYS", 90, least=1),
 }
 AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)
@@ -184,6 +207,16 @@ ANSWERS_AT_ONCE = whole("ANSWERS_AT_ONCE", 128, least=1)
 ANSWERS_WAITING = whole("ANSWERS_WAITING", 512)
 ANSWERS_PER_USER = whole("ANSWERS_PER_USER", 32, least=1)
 ANSWER_SECONDS = number("ANSWER_SECONDS", 900, least=1)
+
+# -- PrivateGPT API v1 (docs/api.md) ------------------------------------------------------------
+API: dict[str, Any] = {
+    "login_days": number("LOGIN_DAYS", 0),  # that a login's token lives; 0: until it is revoked
+    "logins_per_user": whole("LOGINS_PER_USER", 1000, least=1),  # beyond that the one longest unused ends
+    "source_objects": switch("API_SOURCE_OBJECTS", default=False),  # `sources` of an answer as release 1.4 gives them
+    "groups_required": switch("API_GROUPS_REQUIRED", default=False),  # as release 1.5: no source without `groups`
+    "answer_timeout": number("ANSWER_TIMEOUT", 120, least=0.1),  # seconds that a plain call waits for its answer
+    "max_body_bytes": whole("MAX_API_BODY_BYTES", 1 << 20, least=1024),  # of anything but a source
+}
 
 LOGGING = {
     "version": 1,

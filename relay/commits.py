@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ MOST_WAITING = 20_000  # rows; more means that the disk does not keep up, and as
 
 Row = tuple[Any, ...]
 Done = Callable[[Exception | None], None]
+Fault = BaseException | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +83,18 @@ class GroupCommit:
         work = self._loop.run_in_executor(self._thread, _commit, [(insert, row) for insert, row, _ in batch])
         work.add_done_callback(lambda future: self._committed(batch, began, future))
 
-    def _committed(self, batch: list[tuple[Insert, Row, Done]], began: float, work: asyncio.Future[None]) -> None:
+    def _committed(
+        self, batch: list[tuple[Insert, Row, Done]], began: float, work: asyncio.Future[list[Fault]]
+    ) -> None:
         self._busy = False
         now = self._loop.time()
         self._due = now + min(GAP, 2 * (now - began))
         fault = work.exception()
-        if fault:
-            logger.error("%d rows could not be saved: %s", len(batch), fault)
-        error = NotSaved(str(fault)) if fault else None
-        for _, _, done in batch:
-            done(error)
+        faults = [fault] * len(batch) if fault else work.result()
+        if refused := [found for found in faults if found]:
+            logger.error("%d of %d rows could not be saved: %s", len(refused), len(batch), refused[0])
+        for (_, _, done), found in zip(batch, faults, strict=True):
+            done(NotSaved(str(found)) if found else None)
         if self._rows:
             self._timer = self._loop.call_at(self._due, self._flush)
         elif self._idle and not self._idle.done():
@@ -105,7 +108,21 @@ class GroupCommit:
         self._thread.shutdown(wait=False)
 
 
-def _commit(rows: Sequence[tuple[Insert, Row]]) -> None:
+def _commit(rows: Sequence[tuple[Insert, Row]]) -> list[Fault]:
+    """What kept each row from being saved. A row that is itself at fault (its user was deleted) spoils no other's."""
+    try:
+        _write(rows)
+    except (IntegrityError, DataError) as fault:
+        if len(rows) == 1:
+            return [fault]
+        middle = len(rows) // 2
+        return _commit(rows[:middle]) + _commit(rows[middle:])
+    except DatabaseError as fault:
+        return [fault] * len(rows)
+    return [None] * len(rows)
+
+
+def _write(rows: Sequence[tuple[Insert, Row]]) -> None:
     """All rows in one transaction and few statements: the interpreter's lock is free while a statement runs."""
     now = connection.ops.adapt_datetimefield_value(datetime.now(UTC))
     by_table: dict[Insert, list[Row]] = {}

@@ -14,10 +14,10 @@ from urllib.parse import parse_qs
 import msgspec
 from channels.consumer import AsyncConsumer
 from django.conf import settings
+from django.db import DatabaseError
 
 from relay import exchange, frames, registry
 from relay.ids import fresh_id
-from relay.limits import CLAIM_PING, CONFIRM_WITHIN
 from relay.loopback import is_loopback
 from relay.pool import Agent
 from relay.watch import POLICY, ping
@@ -46,17 +46,15 @@ class AgentConsumer(AsyncConsumer):
         """Serves the socket; returns when it is closed by either side."""
         await receive()  # websocket.connect
         relay = exchange.current()
+        relay.sockets += 1  # before anything is awaited: many may knock at once
         try:
-            if relay.dispatcher.draining or relay.sockets >= relay.limits.max_agents:
+            if relay.dispatcher.draining or relay.sockets > relay.limits.max_agents:
                 raise Refused(503, "No more agents can connect now.")
             token = await credential(relay, scope)
-        except Refused as refusal:
-            await refuse(scope, send, refusal)
-            return
-        relay.sockets += 1
-        try:
             await send({"type": "websocket.accept"})
             await self._serve(relay, scope, receive, send, token)
+        except Refused as refusal:
+            await refuse(scope, send, refusal)
         except OSError:
             return  # the socket was lost while something was written
         finally:
@@ -99,7 +97,7 @@ class AgentConsumer(AsyncConsumer):
         """
         said = None
         try:
-            async with asyncio.timeout(CONFIRM_WITHIN):
+            async with asyncio.timeout(relay.limits.confirm_within):
                 while True:
                     message = await receive()
                     if message["type"] == "websocket.disconnect":
@@ -110,7 +108,7 @@ class AgentConsumer(AsyncConsumer):
         except TimeoutError:
             await send({"type": "websocket.close", "code": POLICY})
             return None
-        agent_id = await agreed_id(relay, said.id, offered, token)
+        agent_id, at_rest = await agreed_id(relay, said.id, offered, token)
         client = scope.get("client") or ("", 0)
         return Agent(
             id=agent_id,
@@ -120,6 +118,7 @@ class AgentConsumer(AsyncConsumer):
             said=frames.declaration(said.data),
             token=token,
             address=str(client[0]),
+            at_rest=at_rest,
         )
 
 
@@ -169,7 +168,10 @@ async def credential(relay: exchange.Exchange, scope: Scope) -> int | None:
         if _may_come_without(scope, headers):
             return None
         raise Refused(401, "An agent token is needed: `manage.py token --kind agent` makes one.")
-    principal = await relay.agents.find(shown[0]) if len(set(shown)) == 1 else None
+    try:
+        principal = await relay.agents.find(shown[0]) if len(set(shown)) == 1 else None
+    except DatabaseError:
+        raise Refused(503, "The database cannot be reached.") from None
     if principal is None:
         raise Refused(401, "Invalid agent token")
     return principal.token
@@ -179,7 +181,10 @@ def _shown_keys(scope: Scope, headers: list[tuple[bytes, bytes]]) -> list[bytes]
     """Keys in the header, the query and the path; each place counts, so that two that disagree are seen."""
     found = [value.strip() for name, value in headers if name == b"authorization"]
     found = [value[7:].strip() if value[:7].lower() == b"bearer " else value for value in found]
-    query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+    try:
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        raise Refused(400, "There are too many fields in the query.") from None
     found += [value.encode("utf-8", "replace") for value in query.get("token", [])]
     in_path = scope.get("url_route", {}).get("kwargs", {}).get("token")
     return found + ([in_path.encode("utf-8", "replace")] if in_path else [])
@@ -212,40 +217,43 @@ async def refuse(scope: Scope, send: Send, refusal: Refused) -> None:
 # -- the id -----------------------------------------------------------------------------------------
 
 
-async def agreed_id(relay: exchange.Exchange, claimed: str, offered: str, token: int | None) -> str:
+async def agreed_id(relay: exchange.Exchange, claimed: str, offered: str, token: int | None) -> tuple[str, bool]:
     """The id under which the agent is listed: the claimed one if it may have it, else the offered one.
 
-    An id belongs to the credential that used it first. The same token takes its id over at once;
-    an agent from loopback only from a holder that is gone or does not answer a ping.
+    True beside it when an administrator has put that agent to rest. An id belongs to the credential
+    that used it first. The same token takes its id over at once; an agent from loopback only from a
+    holder that is gone or does not answer a ping.
     """
-    if claimed == offered or not registry.claimable(claimed) or not await registry.may_use(claimed, token):
-        return offered
+    if claimed == offered or not registry.claimable(claimed):
+        return offered, False
+    # Memory is asked on both sides of the wait: a row may be on its way to the database.
+    owned = relay.watch.owned_by(claimed, token)
+    try:
+        known = await registry.known(claimed)
+    except DatabaseError:
+        return offered, False  # whose it is cannot be told
+    if not (owned and relay.watch.owned_by(claimed, token)) or (known and known.token != token):
+        return offered, False
     agents = relay.dispatcher.pool.agents
     holder = agents.get(claimed)
-    if holder and (holder.token != token or (token is None and await _lives(holder))):
-        return offered
+    if holder and (holder.token != token or (token is None and await _lives(holder, relay.limits.claim_ping))):
+        return offered, False
     if agents.get(claimed) not in (None, holder):
-        return offered  # a third one was quicker
+        return offered, False  # a third one was quicker
     if holder:
         relay.dispatcher.left(holder)
         holder.hang_up(SUPERSEDED)
-    return claimed
+    return claimed, bool(known and known.is_resting)
 
 
-async def _lives(holder: Agent) -> bool:
+async def _lives(holder: Agent, within: float) -> bool:
+    """Whether it says anything within so many seconds of a ping."""
     sign: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def signed() -> None:
-        if not sign.done():
-            sign.set_result(None)
-
-    holder.on_sign = signed
+    holder.signs.append(sign)
     ping(holder, time.monotonic())
     try:
-        async with asyncio.timeout(CLAIM_PING):
+        async with asyncio.timeout(within):
             await sign
     except TimeoutError:
         return False
-    finally:
-        holder.on_sign = None
     return not holder.gone

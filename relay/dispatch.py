@@ -182,6 +182,8 @@ class Dispatcher:
         for attempt in range(1 + RETRIES):
             agent = self.pool.agents.get(agent_id) or await self._returned(agent_id)
             try:
+                if agent.gone:  # again, since it came back
+                    raise AgentLeft
                 if not self.pool.take_this(agent):
                     await self._wait(question, deadline, agent=agent)
                 return await self._put(agent, question, deadline)
@@ -224,6 +226,9 @@ class Dispatcher:
 
     async def _put(self, agent: Agent, question: Question, deadline: float) -> frames.Answer:
         """Gives the ask to an agent that has a slot reserved, and waits for what comes of it."""
+        if agent.gone:  # since the slot was handed to this ask: nobody would tell it any more
+            self.pool.release(agent)
+            raise AgentGone("The agent went away before it was asked.")
         future: asyncio.Future[frames.Answer] = asyncio.get_running_loop().create_future()
         pending = Pending(fresh_id(), question, agent, future, deadline, time.monotonic())
         agent.pending[pending.id] = pending
@@ -236,12 +241,10 @@ class Dispatcher:
         except OSError as fault:
             raise AgentGone("The agent's connection was lost.") from fault
         except asyncio.CancelledError:
-            if pending.task and future.done():  # it was `fail` that cancelled the writing, not the asker
-                pending.task.uncancel()
-                return future.result()
-            self._give_up(pending)
-            raise
-        except AgentSilent:
+            if pending.task and future.done():  # `fail` cancelled the writing; did the asker leave as well?
+                reason = future.exception()
+                if reason and not pending.task.uncancel():
+                    raise reason from None
             self._give_up(pending)
             raise
         finally:
@@ -260,6 +263,8 @@ class Dispatcher:
         agent = pending.agent
         if pending.id not in agent.pending:
             return  # answered; only the commit was still to come
+        if pending.task:
+            return  # never written
         agent.expire(pending.id, pending.question.on_late)
         if not agent.gone:
             agent.tell(frames.encode(pending.id, frames.CANCEL))
@@ -269,8 +274,8 @@ class Dispatcher:
     def heard(self, agent: Agent, raw: str | bytes) -> None:
         """A frame from a listed agent. Whatever it holds, it ends in one of its own asks or nowhere."""
         agent.heard, agent.pinged = time.monotonic(), 0.0
-        if agent.on_sign:
-            agent.on_sign()
+        if agent.signs:
+            agent.lives()
         try:
             frame = frames.decode(raw)
         except frames.BadFrame as fault:
@@ -316,8 +321,8 @@ class Dispatcher:
         pending.heard = agent.heard
         pending.size += len(frame.data)
         if pending.size > self.limits.max_frame_bytes:
-            self._lose(pending, AgentRubbish("The answer is too long."))
             self._give_up(pending)
+            self._lose(pending, AgentRubbish("The answer is too long."))
             return
         pending.deltas.append(frame.data)
         if pending.question.on_delta:
@@ -335,7 +340,7 @@ class Dispatcher:
         """An answer that nobody waits for: late, a second one, or to nothing that this agent was asked."""
         agent.strays += 1
         if frame.id not in agent.expired:
-            agent.bad()
+            agent.bad(self.limits.agent_rest)
             return
         keep = agent.expired.pop(frame.id)
         if keep and frame.message == frames.RESPONSE:
@@ -350,14 +355,18 @@ class Dispatcher:
         lost = [named] if named else list(agent.pending.values())
         if not lost:
             agent.strays += 1
-            agent.bad()
+            agent.bad(self.limits.agent_rest)
         for pending in lost:
+            if not named:
+                self._give_up(pending)  # it may still be at work on this one
             self._lose(pending, AgentRubbish(f"The agent's answer could not be read: {fault}."))
 
     def _lose(self, pending: Pending, reason: Exception) -> None:
+        """The agent failed the ask: what it may still send for it is not part of it."""
         pending.agent.failed += 1
-        pending.agent.bad()
+        pending.agent.bad(self.limits.agent_rest)
         pending.fail(reason)
+        self._settle(pending)
 
     # -- coming and going -----------------------------------------------------------------------
 
@@ -381,6 +390,20 @@ class Dispatcher:
                 self.pool.settle(agent)
             for pending in list(agent.pending.values()) if agent.pending else ():
                 if pending.heard + self.limits.agent_timeout <= now:
+                    self._give_up(pending)
                     self._lose(pending, AgentSilent("The agent did not answer in time."))
                 elif pending.deadline <= now:  # most of which may have gone by in the queue: not the agent's fault
+                    self._give_up(pending)
                     pending.fail(AgentSilent("There was no answer in time."))
+                    self._settle(pending)
+
+    def end(self) -> None:
+        """Refuses every ask that is still under way: the server goes down."""
+        self.draining = True
+        for waiter in self.waiters:
+            if not waiter.future.done():
+                waiter.future.set_exception(Draining())
+        for agent in self.pool.agents.values():
+            for pending in agent.pending.values():
+                pending.fail(Draining())
+        self.pool.end_hopes()

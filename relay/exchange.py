@@ -33,7 +33,8 @@ class Exchange:
         self.dispatcher.draining = True
 
     def hang_up(self) -> None:
-        """Closes every agent's socket (1001): come back later."""
+        """Ends the asks that are left and closes every agent's socket (1001): come back later."""
+        self.dispatcher.end()
         for agent in list(self.dispatcher.pool.agents.values()):
             self.dispatcher.left(agent)
             agent.hang_up(GOING_AWAY)

@@ -8,9 +8,6 @@ from django.conf import settings
 TICK = 0.25  # seconds between two looks at the clock for deadlines and pings
 RETRIES = 2  # other agents that an ask may go to after it was lost
 FAILURES_TO_REST = 5  # in a row: broken or error answers, or answers to nothing that was asked
-REST = 10.0  # seconds that such an agent gets no ask
-CLAIM_PING = 2.0  # seconds that a holder of a connection id has to show that it lives
-CONFIRM_WITHIN = 60.0  # seconds from the hello to the agent's first frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +25,9 @@ class Limits:
     ping_every: float
     pong_within: float
     agent_return: float
+    agent_rest: float
+    claim_ping: float
+    confirm_within: float
     conversation_days: float
 
     @classmethod

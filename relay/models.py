@@ -16,6 +16,7 @@ from relay.frames import LONGEST_ID
 
 ANSWER_KEPT = timedelta(hours=24)  # contract 1: the same key gives the same answer for 24 h
 AGENT_KEPT = timedelta(days=90)
+USELESS_AGENT_KEPT = timedelta(days=1)  # one that never served
 
 
 class Agent(models.Model):

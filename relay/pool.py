@@ -16,12 +16,12 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from relay.frames import Answer, Declaration
-from relay.limits import FAILURES_TO_REST, REST, Limits
+from relay.limits import FAILURES_TO_REST, Limits
 
 if TYPE_CHECKING:
     from relay.dispatch import Pending
 
-MOST_EXPIRED = 64  # frame ids that an agent may still answer late without being blamed
+MOST_EXPIRED = 64  # frame ids, or twice what it declared, that an agent may still answer late without being blamed
 FLAPS = 5  # registrations of one id within FLAP_WINDOW that make an agent rest
 FLAP_WINDOW = 5.0  # seconds
 MOST_REMEMBERED = 10_000  # agents that left lately
@@ -58,7 +58,7 @@ class Agent:
     asked_at: float = 0.0  # wall clock, seconds: last question written
     heard: float = 0.0  # monotonic: last frame
     pinged: float = 0.0  # monotonic: a ping that nothing followed yet; 0: none
-    on_sign: Callable[[], None] | None = None  # called at the next frame
+    signs: list[asyncio.Future[None]] = field(default_factory=list)  # wait for its next frame
     served: int = 0
     failed: int = 0
     strays: int = 0
@@ -78,17 +78,24 @@ class Agent:
         self.failures = 0
         self.heartbeat = time.time()
 
-    def bad(self) -> None:
-        """It failed an ask, or sent what nobody asked for; after some in a row it rests a while."""
+    def bad(self, rest: float) -> None:
+        """It failed an ask, or sent what nobody asked for; after some in a row it rests for so many seconds."""
         self.failures += 1
         if self.failures >= FAILURES_TO_REST:
             self.failures = 0
-            self.rests_until = time.monotonic() + REST
+            self.rests_until = time.monotonic() + rest
+
+    def lives(self) -> None:
+        """Tells whoever waits for a sign of life."""
+        signs, self.signs = self.signs, []
+        for sign in signs:
+            if not sign.done():
+                sign.set_result(None)
 
     def expire(self, frame_id: str, keep: Late | None) -> None:
         """An answer to this id may still come, late, and is no fault of the agent's."""
         self.expired[frame_id] = keep
-        if len(self.expired) > MOST_EXPIRED:
+        if len(self.expired) > max(MOST_EXPIRED, 2 * self.said.concurrency):
             self.expired.popitem(last=False)
 
 
@@ -130,12 +137,13 @@ class FairQueue:
     def head(self, agent: Agent) -> Waiter | None:
         """Who is next for this agent; passes over those that it has failed already."""
         for line in self._lines.values():
-            if agent not in line[0].avoid:
-                return line[0]
+            for waiter in line:
+                if agent not in waiter.avoid:
+                    return waiter
         return None
 
     def take(self, waiter: Waiter) -> None:
-        """Takes a user's first one out; the user's next one has to let the other users go first."""
+        """Takes it out to be served; the user's next one has to let the other users go first."""
         self.remove(waiter)
         if waiter.user in self._lines:
             self._lines.move_to_end(waiter.user)
@@ -164,7 +172,7 @@ class Pool:
         self._ready: list[tuple[float, int, int, Agent]] = []
         self._left: OrderedDict[str, float] = OrderedDict()
         self._came: OrderedDict[str, deque[float]] = OrderedDict()
-        self._returns: dict[str, set[asyncio.Future[Agent]]] = {}
+        self._returns: dict[str, set[asyncio.Future[Agent | None]]] = {}
         self.started = time.monotonic()
 
     # -- coming and going -----------------------------------------------------------------------
@@ -175,7 +183,7 @@ class Pool:
         self.agents[agent.id] = agent
         self._left.pop(agent.id, None)
         if self._flaps(agent.id):
-            agent.rests_until = time.monotonic() + REST
+            agent.rests_until = time.monotonic() + self.limits.agent_rest
         for future in self._returns.pop(agent.id, ()):
             if not future.done():
                 future.set_result(agent)
@@ -219,7 +227,7 @@ class Pool:
 
     async def returned(self, agent_id: str) -> Agent | None:
         """The agent as soon as it is back under its id, None if it does not come in time."""
-        future: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Agent | None] = asyncio.get_running_loop().create_future()
         waiting = self._returns.setdefault(agent_id, set())
         waiting.add(future)
         try:
@@ -231,6 +239,12 @@ class Pool:
             waiting.discard(future)
             if not waiting and self._returns.get(agent_id) is waiting:
                 del self._returns[agent_id]
+
+    def end_hopes(self) -> None:
+        """Nobody waits for an agent's return any more."""
+        for future in [future for waiting in self._returns.values() for future in waiting]:
+            if not future.done():
+                future.set_result(None)
 
     # -- slots ----------------------------------------------------------------------------------
 
@@ -280,13 +294,16 @@ class Pool:
         self._offer(agent)
 
     def _next_for(self, agent: Agent) -> Waiter | None:
-        heads = [(line, line.head(agent)) for line in (self.queue, agent.bound) if line is not None and line.size]
-        found = [(head.order, line, head) for line, head in heads if head]
-        if not found:
-            return None
-        _, line, waiter = min(found, key=lambda entry: entry[0])
-        line.take(waiter)
-        return self._next_for(agent) if waiter.future.done() else waiter
+        while True:
+            heads = [(line, line.head(agent)) for line in (self.queue, agent.bound) if line is not None and line.size]
+            found = [(head.order, line, head) for line, head in heads if head]
+            if not found:
+                return None
+            _, line, waiter = min(found, key=lambda entry: entry[0])
+            if not waiter.future.done():
+                line.take(waiter)
+                return waiter
+            line.remove(waiter)  # it has given up, and its task has not run since
 
     def _offer(self, agent: Agent) -> None:
         agent.ticket = next(_orders)

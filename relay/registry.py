@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from channels.db import database_sync_to_async
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from accounts.models import Token
 from relay.frames import LONGEST_ID
-from relay.models import AGENT_KEPT, ANSWER_KEPT, Agent, Conversation, StoredAnswer
+from relay.models import AGENT_KEPT, ANSWER_KEPT, USELESS_AGENT_KEPT, Agent, Conversation, StoredAnswer
 from relay.pool import Agent as Connected
+
+SEEN_AT_ONCE = 500  # rows in one statement
+# The names are ours.
+_ADD = f"UPDATE {Agent._meta.db_table} SET served = served + %s, failed = failed + %s WHERE id = %s"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +34,34 @@ def claimable(agent_id: str) -> bool:
     return 0 < len(agent_id) <= LONGEST_ID and agent_id.isprintable()
 
 
-async def may_use(agent_id: str, token: int | None) -> bool:
-    """An id belongs to the credential that used it first; None is an agent from loopback."""
-    return await database_sync_to_async(_may_use, thread_sensitive=False)(agent_id, token)
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An agent that was here before. `token` is None for one from loopback."""
+
+    token: int | None
+    is_resting: bool
 
 
-def _may_use(agent_id: str, token: int | None) -> bool:
-    owner = Agent.objects.filter(pk=agent_id).values_list("token_id", flat=True)
-    return all(found == token for found in owner)
+async def known(agent_id: str) -> Known | None:
+    """Whose the id is, if it is anybody's."""
+    return await database_sync_to_async(_known, thread_sensitive=False)(agent_id)
+
+
+def _known(agent_id: str) -> Known | None:
+    row = Agent.objects.filter(pk=agent_id).values_list("token_id", "is_resting").first()
+    return Known(*row) if row else None
 
 
 async def joined(agents: Iterable[Connected]) -> None:
-    """Writes down agents that have just been listed."""
+    """Writes down agents that have just been listed. One whose token was deleted meanwhile is left out."""
     await database_sync_to_async(_joined, thread_sensitive=False)([_row(agent) for agent in agents])
 
 
+@transaction.atomic
 def _joined(rows: list[Agent]) -> None:
+    there = set(Token.objects.filter(kind=Token.Kind.AGENT).values_list("pk", flat=True))
     Agent.objects.bulk_create(
-        rows,
+        [row for row in rows if row.token_id is None or row.token_id in there],
         batch_size=500,
         update_conflicts=True,
         unique_fields=["id"],
@@ -83,15 +97,16 @@ async def write_counts(counts: list[Counts]) -> None:
 
 
 def _write_counts(counts: list[Counts]) -> None:
+    """Two plain statements: this comes every few seconds, for thousands of agents that mostly did nothing."""
     now = datetime.now(UTC)
+    done = [(count.served, count.failed, count.id) for count in counts if count.served or count.failed]
+    ids = [count.id for count in counts]
     with transaction.atomic():
-        rows = {row.pk: row for row in Agent.objects.filter(pk__in=[count.id for count in counts])}
-        for count in counts:
-            if row := rows.get(count.id):
-                row.served += count.served
-                row.failed += count.failed
-                row.seen_at = now
-        Agent.objects.bulk_update(rows.values(), ["served", "failed", "seen_at"], batch_size=500)
+        if done:
+            with connection.cursor() as cursor:
+                cursor.executemany(_ADD, done)
+        for start in range(0, len(ids), SEEN_AT_ONCE):
+            Agent.objects.filter(pk__in=ids[start : start + SEEN_AT_ONCE]).update(seen_at=now)
 
 
 async def wishes(tokens: set[int]) -> Wishes:
@@ -129,3 +144,6 @@ def _tidy(conversation_days: float) -> None:
     StoredAnswer.objects.filter(created_at__lt=now - ANSWER_KEPT).delete()
     Conversation.objects.all().stale(conversation_days).delete()
     Agent.objects.filter(seen_at__lt=now - AGENT_KEPT).delete()
+    # An agent that keeps no id comes under a new one each time, and nobody will ask for the old ones.
+    useless = Agent.objects.filter(seen_at__lt=now - USELESS_AGENT_KEPT, served=0, is_resting=False)
+    useless.exclude(pk__in=Conversation.objects.values("agent_id")).delete()

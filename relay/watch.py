@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ COUNTS_EVERY = 5.0
 USES_EVERY = 60.0
 TIDY_EVERY = 3600.0
 LONGEST_STALL = 0.2  # seconds that the loop may be late before it is logged
+MOST_UNWRITTEN = 20_000  # agents, while the database takes nothing
 GOING_AWAY = 1001
 POLICY = 1008
 
@@ -46,7 +48,7 @@ class Watch:
             self._uses: USES_EVERY,
             self._tidy: TIDY_EVERY,
         }
-        self._new: list[Agent] = []
+        self._unwritten: OrderedDict[str, Agent] = OrderedDict()
         self._counted: dict[Agent, tuple[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
         self._chores: asyncio.Task[None] | None = None
@@ -71,17 +73,27 @@ class Watch:
 
     def joined(self, agent: Agent) -> None:
         """Has the agent written down soon, together with others that joined at the same time."""
-        self._new.append(agent)
+        self._counted[agent] = (0, 0)
+        self._unwritten[agent.id] = agent
+        if len(self._unwritten) > MOST_UNWRITTEN:
+            self._unwritten.popitem(last=False)
         self._due[self._counts] = 0.0
+
+    def owned_by(self, agent_id: str, token: int | None) -> bool:
+        """Whether nobody else has joined under this id whose row is not in the database yet."""
+        agent = self._unwritten.get(agent_id)
+        return agent is None or agent.token == token
 
     async def _run(self) -> None:
         expected = time.monotonic() + TICK
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            if now - expected > LONGEST_STALL:
-                logger.warning("The event loop stood still for %.0f ms.", (now - expected) * 1000)
-            expected = now + TICK
+            late, expected = now - expected, now + TICK
+            if late > LONGEST_STALL:
+                logger.warning("The event loop stood still for %.0f ms.", late * 1000)
+            if late > TICK:
+                continue  # what came in meanwhile is heard first, else all agents would seem to be silent
             try:
                 self._ping(now)
                 self._dispatcher.look(now)
@@ -135,21 +147,24 @@ class Watch:
                 self._dispatcher.pool.settle(agent)
 
     async def _counts(self) -> None:
-        new, self._new = self._new, []
-        if new:
-            await registry.joined({agent.id: agent for agent in new}.values())
+        """Nothing is forgotten before it is written: a database that refuses is asked again next time."""
+        if new := list(self._unwritten.values()):
+            await registry.joined(new)
         for agent in new:
-            self._counted.setdefault(agent, (0, 0))
-        counts, gone = [], []
-        for agent, (served, failed) in self._counted.items():
-            counts.append(registry.Counts(agent.id, agent.served - served, agent.failed - failed))
-            self._counted[agent] = (agent.served, agent.failed)
-            if agent.gone:
-                gone.append(agent)
-        if counts:
-            await registry.write_counts(counts)
-        for agent in gone:
-            del self._counted[agent]
+            if self._unwritten.get(agent.id) is agent:
+                del self._unwritten[agent.id]
+        seen = {agent: (agent.served, agent.failed, agent.gone) for agent in self._counted}
+        if seen:
+            await registry.write_counts([self._since(agent, *found) for agent, found in seen.items()])
+        for agent, (served, failed, gone) in seen.items():
+            self._counted[agent] = (served, failed)
+            if gone:
+                del self._counted[agent]
+
+    def _since(self, agent: Agent, served: int, failed: int, gone: bool) -> registry.Counts:
+        """What it has done since its figures were last written."""
+        before = self._counted[agent]
+        return registry.Counts(agent.id, served - before[0], failed - before[1])
 
     async def _uses(self) -> None:
         await self._dispatcher.conversations.write_uses()
@@ -162,5 +177,5 @@ class Watch:
 
 def ping(agent: Agent, now: float) -> None:
     """Asks an agent for a sign of life; any frame of its counts as one."""
-    agent.pinged = now
+    agent.pinged = agent.pinged or now  # one that is unanswered already counts from its own time
     agent.tell(frames.encode(fresh_id(), frames.PING))

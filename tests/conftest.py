@@ -7,15 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connections
 
 from accounts.models import User
+from tests import standins
 from tests.wire_server import User as Asker
 from tests.wire_server import Web, empty_database
+
+standins.install()
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
 PASSWORD = "a long enough password"
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A database file, as in use: in memory, the connections of several threads lock each other out for good."""
+    found = connections["default"].settings_dict
+    found["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    found["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +93,16 @@ def web(request: pytest.FixtureRequest) -> Web:
 def asker(web: Web) -> Asker:
     """A user with a relay token of the server."""
     return web.user()
+
+
+# At the end, so that other helpers' fixtures stand together above.
+from tests.socket_fixtures import (  # noqa: E402
+    data_template,
+    door,
+    hasty,
+    hasty_web,
+    new_web,
+    steady_web,
+)
+
+__all__ = ["data_template", "door", "hasty", "hasty_web", "new_web", "steady_web"]

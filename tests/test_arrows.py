@@ -35,7 +35,7 @@ LAYERS = {
         {"frames", "gojson", "ids", "limits", "models"},
     ],
     "privategpt": [
-        {"api", "openai_api", "views", "forms", "urls", "admin", "templatetags", "management"},  # how it is asked
+        {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked
         {"answers", "follow", "ingest", "agent", "serving"},  # what is done
         {"prompts", "llm", "retrieval", "orphan"},  # means: no request in here, values go in and out
         {"models"},  # nouns

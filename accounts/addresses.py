@@ -1,0 +1,33 @@
+"""Where a request comes from."""
+
+import ipaddress
+
+from django.conf import settings
+from django.http import HttpRequest
+
+LONGEST = 64  # characters
+
+
+def peer(request: HttpRequest) -> str:
+    """The client's network address.
+
+    Behind the TLS proxy the last entry of X-Forwarded-For is the proxy's own word; anybody could have
+    written those before it. Without a proxy the header is a stranger's word and is not read.
+    """
+    if settings.BEHIND_TLS:
+        last = request.headers.get("X-Forwarded-For", "").split(",")[-1].strip()
+        if last:
+            return last[:LONGEST]
+    return str(request.META.get("REMOTE_ADDR") or "")
+
+
+def network(address: str) -> str:
+    """What one household or host can choose among counts as one: an IPv6 address's /64."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        mapped = found.ipv4_mapped
+        return str(mapped or ipaddress.ip_network((found, 64), strict=False))
+    return str(found)

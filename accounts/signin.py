@@ -1,0 +1,106 @@
+"""Signing in with e-mail and password, for every door. Failures are counted; too many lock the door for a while.
+
+The counts are in the database: memory would give each process its own, and a restart would forgive everything.
+Each costs its guesser a password hash, and those that are over are swept, so the table stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import audit, keys
+from accounts.addresses import network
+from accounts.fields import canonical_email
+from accounts.models import SignInFailures, User
+
+LONGEST_PASSWORD = 1024  # characters; hashing must not cost what a stranger wishes
+
+
+class WrongCredentials(Exception):
+    """Unknown address, wrong password or retired user: nobody learns which."""
+
+
+class Locked(Exception):
+    """Too many failures. Even the right password does not open now."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many failed sign-ins; try again in {seconds} seconds.")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What failures are counted for."""
+
+    name: str
+    digest: bytes
+    limit: int
+
+
+def sign_in(email: str, password: str, address: str) -> User:
+    """The user whom e-mail and password open. Raises WrongCredentials, Locked."""
+    places = _places(email, address)
+    _refuse_locked(places)
+    user = _opened(email, password)
+    with transaction.atomic():
+        # Again: of guesses made at once, those that end after the limit must learn nothing.
+        _refuse_locked(places)
+        if user is None:
+            _count(places, address)
+        else:
+            SignInFailures.objects.filter(place=places[0].digest).delete()
+    if user is None:
+        raise WrongCredentials
+    return user
+
+
+def _places(email: str, address: str) -> list[_Place]:
+    account, host = canonical_email(email) or "", network(address)
+    return [
+        _Place(account, keys.digest(f"sign-in account {account}"), settings.SIGN_IN["failures"]),
+        _Place(host, keys.digest(f"sign-in address {host}"), settings.SIGN_IN["failures_per_address"]),
+    ]
+
+
+def _opened(email: str, password: str) -> User | None:
+    user = User.objects.filter(email=email).first() if canonical_email(email) else None
+    if user is None or len(password) > LONGEST_PASSWORD:
+        make_password(password[:LONGEST_PASSWORD])  # as long as for a user that there is
+        return None
+    return user if user.check_password(password) and user.is_active else None
+
+
+def _refuse_locked(places: Sequence[_Place]) -> None:
+    found = {bytes(row.place): row for row in SignInFailures.objects.filter(place__in=[p.digest for p in places])}
+    for place in places:
+        row = found.get(place.digest)
+        if row and row.failures >= place.limit and (left := _left(row)) > 0:
+            raise Locked(left)
+
+
+def _left(row: SignInFailures) -> int:
+    """Seconds until the failures are forgotten; a clock that was set back does not lengthen them."""
+    left = row.since + _memory() - timezone.now()
+    return max(0, min(int(left.total_seconds()) + 1, int(_memory().total_seconds()) + 1)) if left > timedelta(0) else 0
+
+
+def _memory() -> timedelta:
+    return timedelta(minutes=settings.SIGN_IN["minutes"])
+
+
+def _count(places: Sequence[_Place], address: str) -> None:
+    now = timezone.now()
+    SignInFailures.objects.filter(since__lte=now - _memory()).delete()
+    for place in places:
+        row, _ = SignInFailures.objects.select_for_update().get_or_create(place=place.digest, defaults={"since": now})
+        row.failures += 1
+        if row.failures == place.limit:
+            row.since = now
+            audit.record("lock sign-in", place.name, way="sign-in", address=address)
+        row.save(update_fields=["failures", "since"])

@@ -1,0 +1,240 @@
+"""`/chats`: asking, going on, and reading, listing and deleting one's chats."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+from privategpt import answers
+from privategpt.api import envelope, idempotency, streaming
+from privategpt.api.answer import answered, citations, final, shape_message, wants_objects
+from privategpt.api.base import ApiView, found_id, in_thread, page_of
+from privategpt.api.envelope import Refusal, invalid, moment
+from privategpt.api.fields import Body, Flag, Language, Names, Page, Text
+from privategpt.api.groups import NONE, own_groups
+from privategpt.models import Chat, Message, Scenario
+
+LONGEST_QUESTION = 100_000  # characters
+UNFINISHED = (Message.State.WAITING, Message.State.ANSWERING)
+
+
+class Question(Body):
+    """What is asked in a chat that there is."""
+
+    question = Text(max_length=LONGEST_QUESTION)
+    language = Language()
+    stream = Flag(default=False, help_text="Answer as server-sent events; so does Accept: text/event-stream.")
+
+
+class NewChat(Question):
+    """What is asked first, and where answers may be looked for."""
+
+    usePublic = Flag(source="use_public", default=False)  # noqa: N815
+    groups = Names()
+    scenarioId = Text(source="scenario", required=False, allow_blank=True, max_length=64)  # noqa: N815
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question's row. `is_new`: its answer has yet to be started."""
+
+    message: Message
+    is_new: bool
+
+
+class _Asking(ApiView):
+    """The way from a question to its answer, whole or as a stream."""
+
+    async def ask(self, *, chat: str | None) -> HttpResponseBase:
+        """Begins an answer, or takes up a broken stream, and replies."""
+        if place := streaming.last_event(self.plain):
+            message = await in_thread(self._resumed, place.message, chat)
+            return await streaming.reply(self, message, after=place.offset)
+        asked = await in_thread(self._begin, chat)
+        if asked.is_new:
+            answers.start(asked.message, user=self.caller.user, narrowed_to=self.caller.narrowed_to)
+        if self.fields["stream"] or streaming.wanted(self.plain):
+            return await streaming.reply(self, asked.message, after=0)
+        return await self._whole(asked.message)
+
+    def _begin(self, chat: str | None) -> Asked:
+        self.admit()
+        if not self.fields["question"].strip():
+            raise invalid({"question": ["This field may not be blank."]})
+        begun: list[Message] = []
+        made = idempotency.once(self.caller, self.plain, self.raw, lambda: self._made(chat, begun))
+        if begun:
+            return Asked(begun[0], is_new=True)
+        return Asked(Message.objects.select_related("chat").get(pk=made["message"]), is_new=False)
+
+    def _made(self, chat: str | None, begun: list[Message]) -> dict[str, str]:
+        target = self._new_chat() if chat is None else self.caller.chats().get(pk=found_id(chat))
+        language = self.fields.get("language") or target.language
+        begun.append(answers.begin(target, self.fields["question"], user=self.caller.user, language=language))
+        return {"message": str(begun[0].pk)}
+
+    def _new_chat(self) -> Chat:
+        groups = own_groups(self.caller, self.fields.get("groups", []))
+        chat = Chat.objects.create(
+            owner=self.caller.user,
+            language=self.fields.get("language") or self.caller.user.language,
+            use_public=self.fields["use_public"],
+            scenario=self._scenario(),
+        )
+        chat.groups.set(groups)
+        return chat
+
+    def _scenario(self) -> Scenario | None:
+        wanted = self.fields.get("scenario")
+        if not wanted:
+            return None
+        try:
+            return self.caller.scenarios().get(pk=found_id(wanted))
+        except (Scenario.DoesNotExist, Refusal):
+            raise invalid({"scenarioId": ["Unknown scenario."]}) from None
+
+    def _resumed(self, message: str, chat: str | None) -> Message:
+        self._sent = {"question": "-"}  # a stream that is taken up needs no question
+        self.admit()
+        rows = Message.objects.select_related("chat").filter(chat__in=self.caller.chats())
+        if chat is not None:
+            rows = rows.filter(chat=found_id(chat))
+        return rows.get(pk=found_id(message))
+
+    async def _whole(self, message: Message) -> HttpResponse:
+        try:
+            await asyncio.wait_for(
+                answers.finished(message.pk, settings.API["answer_timeout"]), settings.API["answer_timeout"] + 1
+            )
+        except TimeoutError:
+            raise Refusal(504, "The answer takes too long; it goes on in the chat.", headers=envelope.LATER) from None
+        return envelope.reply(await in_thread(self.outcome, message), notice=True)
+
+    def outcome(self, message: Message) -> dict[str, Any]:
+        """The answer's data for who still may have it. Raises Refusal for a failed or endless one."""
+        self.admit()  # the user may have been deleted while asking
+        message = Message.objects.select_related("chat").get(pk=message.pk)
+        if message.state == Message.State.FAILED:
+            idempotency.forget(self.caller, self.plain)
+        return answered(final(message), self.caller, self.plain)
+
+
+class Chats(_Asking):
+    """Asking a first question, and the list of one's chats."""
+
+    accepts = {"POST": NewChat}
+    query = {"GET": Page}
+    scopes = {"GET": "chats", "POST": "chats"}
+
+    async def get(self) -> dict[str, Any]:
+        """One's own, newest first."""
+        return await in_thread(self._list)
+
+    def _list(self) -> dict[str, Any]:
+        self.admit()
+        rows = self.caller.chats().prefetch_related("groups").order_by("-updated_at", "pk")
+        return page_of(rows, "chats", shape, self.asked)
+
+    async def post(self) -> HttpResponseBase:
+        """A new chat with its first answer."""
+        return await self.ask(chat=None)
+
+
+class OneChat(_Asking):
+    """One chat: going on, reading, deleting."""
+
+    accepts = {"POST": Question, "PATCH": Question, "DELETE": Body}
+    scopes = dict.fromkeys(("GET", "POST", "PATCH", "DELETE"), "chats")
+
+    async def post(self, chat: str) -> HttpResponseBase:
+        """The answer to a further question."""
+        return await self.ask(chat=chat)
+
+    patch = post
+
+    async def get(self, chat: str) -> HttpResponseBase | dict[str, Any]:
+        """The chat with its messages; as server-sent events, the answer that is under way or came last."""
+        if streaming.wanted(self.plain):
+            if place := streaming.last_event(self.plain):
+                message = await in_thread(self._resumed, place.message, chat)
+                return await streaming.reply(self, message, after=place.offset)
+            return await streaming.reply(self, await in_thread(self._last, chat), after=0)
+        return await in_thread(self._read_chat, chat)
+
+    def _last(self, chat: str) -> Message:
+        self.admit()
+        rows = Message.objects.select_related("chat").filter(chat__in=self.caller.chats(), chat=found_id(chat))
+        found = rows.order_by("-position").first()
+        if found is None:
+            raise envelope.not_found()
+        return found
+
+    def _read_chat(self, chat: str) -> dict[str, Any]:
+        self.admit()
+        shown = Prefetch("citations", citations(self.caller), to_attr="shown_citations")
+        rows = self.caller.chats().prefetch_related("groups", Prefetch("messages"))
+        found = rows.get(pk=found_id(chat))
+        messages = list(found.messages.order_by("position").prefetch_related(shown))
+        as_objects = wants_objects(self.plain)
+        return {
+            **shape(found),
+            "messages": [shape_message(message, as_objects=as_objects) for message in messages],
+            "isLocked": any(message.state in UNFINISHED for message in messages),
+        }
+
+    async def delete(self, chat: str) -> dict[str, Any]:
+        """Deletes the chat; an answer that is under way ends."""
+        await delete_chats(self, chat)
+        return NONE
+
+
+class FlushChats(ApiView):
+    """`DELETE /chats/flush`: all of one's own chats."""
+
+    accepts = {"DELETE": Body}
+    scopes = {"DELETE": "chats"}
+
+    async def delete(self) -> dict[str, Any]:
+        """Deletes them."""
+        await delete_chats(self, None)
+        return NONE
+
+
+async def delete_chats(view: ApiView, chat: str | None) -> None:
+    """One of the caller's chats or all of them, and ends the answers that they wait for. Raises Refusal (404)."""
+    for message in await in_thread(_deleted, view, chat):
+        answers.stop(message)
+
+
+def _deleted(view: ApiView, chat: str | None) -> list[UUID]:
+    view.admit()
+    chats = view.caller.chats()
+    if chat is not None:
+        chats = chats.filter(pk=found_id(chat))
+    doomed = list(chats.values_list("pk", flat=True))
+    if chat is not None and not doomed:
+        raise envelope.not_found()
+    unfinished = Message.objects.filter(chat__in=doomed, state__in=UNFINISHED)
+    under_way = list(unfinished.values_list("pk", flat=True))
+    Chat.objects.filter(pk__in=doomed).delete()
+    return under_way
+
+
+def shape(chat: Chat) -> dict[str, Any]:
+    """A chat as it is listed."""
+    return {
+        "chatId": str(chat.pk),
+        "title": chat.title,
+        "language": chat.language,
+        "groups": [group.name for group in chat.groups.all()],
+        "usePublic": chat.use_public,
+        "createdAt": moment(chat.created_at),
+        "updatedAt": moment(chat.updated_at),
+    }
