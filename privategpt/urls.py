@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from privategpt.pages import account, secondfactor, sessions, signing, tokens
+from privategpt.pages import account, secondfactor, sessions, signing, source, sources, tokens
 
 urlpatterns = [
     path("sign-in", signing.sign_in, name="sign-in"),
@@ -19,4 +19,13 @@ urlpatterns = [
     path("account/sessions", sessions.sessions, name="sessions"),
     path("account/sessions/end", sessions.end_session, name="end-session"),
     path("account/sessions/end-others", sessions.end_other_sessions, name="end-other-sessions"),
+    path("sources", sources.sources, name="sources"),
+    path("sources/moving", sources.moving, name="moving-sources"),
+    path("sources/write", sources.write, name="write-source"),
+    path("sources/<uuid:pk>", source.source, name="source"),
+    path("sources/<uuid:pk>/edit", sources.edit, name="edit-source"),
+    path("sources/<uuid:pk>/move", sources.move, name="move-source"),
+    path("sources/<uuid:pk>/delete", sources.delete, name="delete-source"),
+    path("sources/<uuid:pk>/undo", sources.undo, name="undo-source"),
+    path("sources/<uuid:pk>/again", sources.try_again, name="try-source-again"),
 ]

@@ -193,6 +193,8 @@ BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES  # a source that is pasted comes as a form's field
+DATA_UPLOAD_MAX_NUMBER_FILES = 1000
 HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers
 BODY_TIMEOUT = number("BODY_TIMEOUT", 60, least=0.1)  # seconds for its body
 

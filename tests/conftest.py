@@ -8,16 +8,8 @@ import pytest
 from django.db import connections
 
 from accounts.models import User
-<<<<<<< HEAD
-from tests import standins
-from tests.wire_server import User as Asker
-from tests.wire_server import Web, empty_database
-=======
 from privategpt import desk
 from tests.answering import BACKENDS, Scripted
->>>>>>> main
-
-standins.install()
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,14 +19,6 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.wire_fixtures", "tests.socket_fixtures"]
 
 PASSWORD = "a long enough password"
-
-
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A database file, as in use: in memory, the connections of several threads lock each other out for good."""
-    found = connections["default"].settings_dict
-    found["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-    found["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
 
 
 @pytest.fixture(autouse=True)

@@ -37,9 +37,34 @@ LAYERS = {
     "privategpt": [
         {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked
         # what is done
-        {"answers", "follow", "desk", "generation", "ingest", "worker", "knowledge", "reading", "manual", "agent", "serving"},
+        {
+            "answers",
+            "follow",
+            "desk",
+            "generation",
+            "ingest",
+            "worker",
+            "knowledge",
+            "reading",
+            "manual",
+            "agent",
+            "serving",
+        },
         # means: no request in here, values go in and out
-        {"prompts", "llm", "retrieval", "rendering", "colouring", "formulas", "grounding", "citing", "growing", "saving", "writing", "orphan"},
+        {
+            "prompts",
+            "llm",
+            "retrieval",
+            "rendering",
+            "colouring",
+            "formulas",
+            "grounding",
+            "citing",
+            "growing",
+            "saving",
+            "writing",
+            "orphan",
+        },
         {"models"},  # nouns
     ],
 }
