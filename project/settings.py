@@ -142,6 +142,7 @@ SIGN_IN: dict[str, Any] = {
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
 }
+LOGIN_URL = "admin:login"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
@@ -165,6 +166,18 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "project.openapi.Schema",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Switchboard",
+    "DESCRIPTION": "Two contracts: the relay's (`/api/ask` and its administration) and PrivateGPT API v1 (`/api/v1`).",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_PATCH": False,
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {name: {"type": "http", "scheme": "bearer"} for name in ("apiToken", "relayKey")}
+    },
 }
 
 # -- the relay (docs/relay.md); times in seconds, sizes in bytes --------------------------------
@@ -198,6 +211,16 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 1000
 HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers
 BODY_TIMEOUT = number("BODY_TIMEOUT", 60, least=0.1)  # seconds for its body
 
+# -- PrivateGPT API v1 (docs/api.md) ------------------------------------------------------------
+API: dict[str, Any] = {
+    "login_days": number("LOGIN_DAYS", 0),  # that a login's token lives; 0: until it is revoked
+    "logins_per_user": whole("LOGINS_PER_USER", 1000, least=1),  # beyond that the one longest unused ends
+    "source_objects": switch("API_SOURCE_OBJECTS", default=False),  # `sources` of an answer as release 1.4 gives them
+    "groups_required": switch("API_GROUPS_REQUIRED", default=False),  # as release 1.5: no source without `groups`
+    "answer_timeout": number("ANSWER_TIMEOUT", 120, least=0.1),  # seconds that a plain call waits for its answer
+    "max_body_bytes": whole("MAX_API_BODY_BYTES", 1 << 20, least=1024),  # of anything but a source
+}
+
 # -- what generates (docs/answers.md) -----------------------------------------------------------
 # A name to a dotted path and its arguments; any class with `generate` and `aclose` will do (privategpt/llm/base.py).
 LLM_BACKENDS: dict[str, dict[str, Any]] = {
@@ -213,16 +236,6 @@ ANSWERS_AT_ONCE = whole("ANSWERS_AT_ONCE", 128, least=1)
 ANSWERS_WAITING = whole("ANSWERS_WAITING", 512)
 ANSWERS_PER_USER = whole("ANSWERS_PER_USER", 32, least=1)
 ANSWER_SECONDS = number("ANSWER_SECONDS", 900, least=1)
-
-# -- PrivateGPT API v1 (docs/api.md) ------------------------------------------------------------
-API: dict[str, Any] = {
-    "login_days": number("LOGIN_DAYS", 0),  # that a login's token lives; 0: until it is revoked
-    "logins_per_user": whole("LOGINS_PER_USER", 1000, least=1),  # beyond that the one longest unused ends
-    "source_objects": switch("API_SOURCE_OBJECTS", default=False),  # `sources` of an answer as release 1.4 gives them
-    "groups_required": switch("API_GROUPS_REQUIRED", default=False),  # as release 1.5: no source without `groups`
-    "answer_timeout": number("ANSWER_TIMEOUT", 120, least=0.1),  # seconds that a plain call waits for its answer
-    "max_body_bytes": whole("MAX_API_BODY_BYTES", 1 << 20, least=1024),  # of anything but a source
-}
 
 LOGGING = {
     "version": 1,
