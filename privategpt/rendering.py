@@ -32,20 +32,27 @@ KEPT_CHARACTERS = 16 << 20  # of rendered HTML in memory
 
 # Characters that hide, or that turn the order of others: controls, bidirectional marks that embed or override,
 # zero-width blanks, and the tags by which text is smuggled past readers. Joiners stay: scripts and emoji need them.
-HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u180e\u200b\u202a-\u202e\u2028\u2029\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+HIDDEN = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u180e\u200b\u202a-\u202e\u2028\u2029\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 # As the answer's own check writes them: [2], [1, 3], [^1], [1-3].
 MARKER = re.compile(r"[ \t]?[\[【][ \t]?\^?(\d{1,4}(?:[ \t]*[,;–-][ \t]*\^?\d{1,4}){0,9})[ \t]?[\]】]")  # noqa: RUF001
 RANGE = re.compile(r"(\d+)(?:[ \t]*[–-][ \t]*\^?(\d+))?")  # noqa: RUF001
 TASK = re.compile(r"\[([ xX])\][ \t]+")
 
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 COPY = '<button data-copy=""></button>'  # the gate lets nothing else of a button through
-MATH_TAGS = frozenset(
+MATH_TAGS = words(
     "math mi mn mo mtext mspace mrow mfrac msqrt mroot mstyle merror mpadded mphantom msub msup msubsup munder mover "
-    "munderover mmultiscripts mprescripts mtable mtr mtd menclose".split()
+    "munderover mmultiscripts mprescripts mtable mtr mtd menclose"
 )
-TAGS = MATH_TAGS | frozenset(
+TAGS = MATH_TAGS | words(
     "p br hr h3 h4 ul ol li blockquote em strong s code pre a table thead tbody tr th td div section sup span button "
-    "input".split()
+    "input"
 )
 ATTRIBUTES: dict[str, set[str]] = {
     "a": {"href", "id", "aria-label"},
@@ -174,7 +181,7 @@ def _is_absolute(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.netloc) or parts.scheme == "mailto"
+    return (parts.scheme in {"http", "https"} and bool(parts.netloc)) or parts.scheme == "mailto"
 
 
 def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
@@ -194,7 +201,9 @@ def _fence(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
     label = escape(f"{gettext('Code')}: {name}" if name else gettext("Code"))
     body = coloured(token.content, name, env)
     head = f"<div><span>{escape(name)}</span>{COPY}</div>"
-    return f'<div class="code">{head}<pre tabindex="0" role="group" aria-label="{label}"><code>{body}</code></pre></div>'
+    return (
+        f'<div class="code">{head}<pre tabindex="0" role="group" aria-label="{label}"><code>{body}</code></pre></div>'
+    )
 
 
 def _table_open(*_: Any) -> str:
@@ -209,7 +218,7 @@ def _mark(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: 
     number, cited = tokens[index].meta["number"], env["cited"]
     label = escape(gettext("Source %(number)d") % {"number": number})
     if number in cited.withheld:
-        return f' [{number}: {escape(gettext("no longer yours to read"))}]'
+        return f" [{number}: {escape(gettext('no longer yours to read'))}]"
     return f'<a class="mark" href="#{escape(cited.anchor)}-s{number}" aria-label="{label}">{number}</a>'
 
 
@@ -264,7 +273,7 @@ def _marked(children: Sequence[Token], cited: Cited) -> list[Token]:
     depth = 0
     for child in children:
         depth += child.nesting if child.type in {"link_open", "link_close"} else 0
-        if child.type != "text" or depth or "[" not in child.content and "【" not in child.content:
+        if child.type != "text" or depth or ("[" not in child.content and "【" not in child.content):
             found.append(child)
         else:
             found.extend(_split(child.content, cited))

@@ -37,7 +37,8 @@ LAYERS = {
     "privategpt": [
         {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked
         {"answers", "follow", "ingest", "agent", "serving"},  # what is done
-        {"prompts", "llm", "retrieval", "orphan"},  # means: no request in here, values go in and out
+        # means: no request in here, values go in and out
+        {"prompts", "llm", "retrieval", "orphan", "rendering", "colouring", "formulas"},
         {"models"},  # nouns
     ],
 }
