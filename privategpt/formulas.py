@@ -34,7 +34,7 @@ def _mathml(latex: str, *, is_block: bool, env: MutableMapping[str, Any]) -> str
         return None
     try:
         made = convert(latex, display="block" if is_block else "inline")
-    except Exception:  # noqa: BLE001 - the library's own errors have no common parent; the source is shown
+    except Exception:  # the library's errors have no common parent; the source is shown
         return None
     # A command that it does not know comes back as an identifier.
     return None if "<mi>\\" in made else made

@@ -40,14 +40,19 @@ MARKER = re.compile(r"[ \t]?[\[【][ \t]?\^?(\d{1,4}(?:[ \t]*[,;–-][ \t]*\^?\d
 RANGE = re.compile(r"(\d+)(?:[ \t]*[–-][ \t]*\^?(\d+))?")  # noqa: RUF001
 TASK = re.compile(r"\[([ xX])\][ \t]+")
 
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 COPY = '<button data-copy=""></button>'  # the gate lets nothing else of a button through
-MATH_TAGS = frozenset(
+MATH_TAGS = words(
     "math mi mn mo mtext mspace mrow mfrac msqrt mroot mstyle merror mpadded mphantom msub msup msubsup munder mover "
-    "munderover mmultiscripts mprescripts mtable mtr mtd menclose".split()
+    "munderover mmultiscripts mprescripts mtable mtr mtd menclose"
 )
-TAGS = MATH_TAGS | frozenset(
+TAGS = MATH_TAGS | words(
     "p br hr h3 h4 ul ol li blockquote em strong s code pre a table thead tbody tr th td div section sup span button "
-    "input".split()
+    "input"
 )
 ATTRIBUTES: dict[str, set[str]] = {
     "a": {"href", "id", "aria-label"},
@@ -176,7 +181,7 @@ def _is_absolute(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.netloc) or parts.scheme == "mailto"
+    return (parts.scheme in {"http", "https"} and bool(parts.netloc)) or parts.scheme == "mailto"
 
 
 def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
@@ -268,7 +273,7 @@ def _marked(children: Sequence[Token], cited: Cited) -> list[Token]:
     depth = 0
     for child in children:
         depth += child.nesting if child.type in {"link_open", "link_close"} else 0
-        if child.type != "text" or depth or "[" not in child.content and "【" not in child.content:
+        if child.type != "text" or depth or ("[" not in child.content and "【" not in child.content):
             found.append(child)
         else:
             found.extend(_split(child.content, cited))

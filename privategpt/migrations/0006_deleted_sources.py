@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('privategpt', '0004_sources_to_embed'),
+        ('privategpt', '0005_chat_pages'),
     ]
 
     operations = [
