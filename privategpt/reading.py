@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from django.utils.safestring import SafeString, mark_safe
 
@@ -115,7 +116,7 @@ def _runs(part: list[Block], passage: range) -> Iterator[tuple[int, int, Block]]
 
 def _pieces(run: Block, borders: set[int]) -> Iterator[tuple[int, int, Block]]:
     cuts = [run.start, *sorted(at for at in borders if run.start < at < run.end), run.end]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         yield start, end, run
 
 

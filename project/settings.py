@@ -142,7 +142,6 @@ SIGN_IN: dict[str, Any] = {
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
 }
-LOGIN_URL = "admin:login"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from django import forms
 from django.conf import settings
@@ -37,9 +36,9 @@ class SignInForm(forms.Form):
 @sensitive_post_parameters("password")
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-def sign_in(request: HttpRequest) -> HttpResponse:
+def sign_in(request: HttpRequest, to: str = "") -> HttpResponse:
     """The password; with a second factor, the code is asked for on the next page."""
-    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    wanted = request.POST.get("next") or request.GET.get("next") or to
     if request.user.is_authenticated:
         return redirect(own_page(request, wanted))
     shown: dict[str, Any] = {"next": wanted, "email": request.POST.get("email", "")}
@@ -56,7 +55,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 
 def _opened(request: HttpRequest) -> tuple[User | None, str]:
-    form = SignInForm(request.POST)
+    posted = request.POST
+    form = SignInForm({"email": posted.get("email", posted.get("username")), "password": posted.get("password")})
     if form.is_valid():
         email, password = form.cleaned_data["email"], form.cleaned_data["password"]
         try:
@@ -107,11 +107,9 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     return redirect("sign-in")
 
 
+@sensitive_post_parameters("password")
 def admin_sign_in(request: HttpRequest) -> HttpResponse:
-    """The admin site's own page knows no second factor, so people are led to ours."""
+    """In place of the admin site's own page, which knows no second factor. Programs post `username` to it."""
     if request.user.is_authenticated and not getattr(request.user, "is_staff", False):
         raise Http404
-    wanted = request.GET.get("next") or resolve_url("admin:index")
-    if request.user.is_authenticated:
-        return redirect(own_page(request, wanted))
-    return redirect(f"{resolve_url('sign-in')}?{urlencode({'next': wanted})}")
+    return sign_in(request, to=resolve_url("admin:index"))

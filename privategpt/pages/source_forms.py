@@ -117,7 +117,7 @@ class Unreadable(Exception):
     """A file that cannot become a source; the message says why and what to do."""
 
 
-def text_of(file: UploadedFile) -> tuple[str, str]:
+def text_of(file: UploadedFile[bytes]) -> tuple[str, str]:
     """Title and text of a Markdown file. Raises Unreadable."""
     raw = file.read().removeprefix(b"\xef\xbb\xbf")
     try:
