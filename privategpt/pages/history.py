@@ -30,6 +30,7 @@ HITS = 30  # chats that a search shows
 MOST_WORDS = 6
 AROUND = 60  # characters before the first word that was found
 SHOWN = 180
+SIGNS = re.compile(r"[*`#|]+|\[\d{1,4}\]")  # of Markdown, which the excerpt does without
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _holding(rows: Any, fields: Sequence[str], words: Sequence[str]) -> Any:
 
 def _excerpt(text: str, pattern: re.Pattern[str]) -> SafeString:
     """Two lines around the first hit."""
-    text = " ".join(text[:200_000].split())
+    text = " ".join(SIGNS.sub("", text[:200_000]).split())
     first = pattern.search(text)
     begin = max(0, first.start() - AROUND) if first else 0
     begin = text.rfind(" ", 0, begin) + 1 if begin else 0
