@@ -5,7 +5,7 @@ A session engine of Django's (settings.SESSION_ENGINE): one row a session, endin
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
@@ -37,7 +37,7 @@ class Session(AbstractBaseSession):
     created_at = models.DateTimeField(default=timezone.now)
     used_at = models.DateTimeField(default=timezone.now)
 
-    objects = SessionQuerySet.as_manager()  # type: ignore[misc]
+    objects = SessionQuerySet.as_manager()  # type: ignore[assignment, misc]
 
     class Meta(AbstractBaseSession.Meta):
         indexes = (models.Index(fields=["user", "-used_at"]),)
@@ -75,7 +75,7 @@ class SessionStore(DatabaseStore):
 
     def create_model_instance(self, data: dict[str, Any]) -> Session:
         """Its row. When it began stays as it was; so the row is read first if there may be one."""
-        row = super().create_model_instance(data)
+        row = cast(Session, super().create_model_instance(data))
         before = Session.objects.filter(pk=row.pk).only("created_at").first()
         row.created_at = before.created_at if before else timezone.now()
         row.user_id = data.get("_auth_user_id")

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from accounts.models import Group
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from accounts.models import User
     from privategpt.retrieval.embedding_process import Embedded
 
+UNDO = timedelta(minutes=10)  # for so long a deletion from a page can be undone
 LEASE = timedelta(seconds=30)  # a worker that was silent for so long has lost its source
 ATTEMPTS = 5
 PAUSES = (1, 5, 15, 30)  # seconds before the next attempt at a source
@@ -104,6 +106,31 @@ def delete(source: Source) -> None:
         Source.objects.filter(pk=source.pk).delete()
 
 
+def put_aside(source: Source) -> None:
+    """Deletes it for every reader at once, and for good after UNDO."""
+    Source.objects.filter(pk=source.pk, deleted_at=None).update(deleted_at=timezone.now())
+
+
+def bring_back(source: Source) -> bool:
+    """Undoes `put_aside`; False when it is too late."""
+    recent = Source.objects.filter(pk=source.pk, deleted_at__gt=timezone.now() - UNDO)
+    return bool(recent.update(deleted_at=None))
+
+
+def purge() -> None:
+    """Deletes for good what was put aside longer than UNDO ago."""
+    for source in Source.objects.filter(deleted_at__lte=timezone.now() - UNDO).only("pk"):
+        delete(source)
+
+
+def try_again(source: Source) -> None:
+    """A source that failed goes back to the worker."""
+    with transaction_in_turn():
+        row = Source.objects.filter(pk=source.pk, state=State.ERROR).defer("content").first()
+        if row:
+            _release(row, State.CREATION)
+
+
 def check(*texts: str) -> None:
     """Raises Unstorable."""
     for text in texts:
@@ -136,8 +163,16 @@ class ClaimLost(Exception):
     """The source was edited, deleted, or taken up by another worker."""
 
 
+def is_waiting() -> bool:
+    """Whether there is a source to claim."""
+    return _waiting(timezone.now()).exists()
+
+
 def claim(worker: str) -> Source | None:
-    """The source that has waited longest, now this worker's; None when nothing is to be done."""
+    """The source that has waited longest, now this worker's; None when nothing is to be done.
+
+    One that was taken up too often comes back unclaimed, in `error`.
+    """
     now = timezone.now()
     with transaction_in_turn():
         source = _waiting(now).order_by("updated_at").defer("content").first()
@@ -180,17 +215,18 @@ def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embe
         Source.objects.filter(pk=source.pk).update(passages_done=done)
 
 
-def finish(source: Source, worker: str, embedder: str) -> None:
-    """All passages have vectors: those of former embedders go. Raises ClaimLost."""
+def finish(source: Source, worker: str, embedder: str) -> bool:
+    """All passages have vectors: those of former embedders go. False when a passage lacks one. Raises ClaimLost."""
     with transaction_in_turn():
         _hold(source, worker)
         if missing(source, embedder, 1):
-            return  # edited since; the source stays claimed and is gone on with
+            return False
         former = Vector.objects.filter(passage__source=source.pk).exclude(embedder=embedder)
         Vector.objects.filter(pk__in=list(former.values_list("pk", flat=True))).delete()
         done = Passage.objects.filter(source=source.pk).count()
         Source.objects.filter(pk=source.pk).update(passages_done=done)
         _release(source, State.VECTORIZED)
+    return True
 
 
 def renew(source: Source, worker: str) -> None:
@@ -200,8 +236,8 @@ def renew(source: Source, worker: str) -> None:
 
 def give_back(source: Source, worker: str) -> None:
     """The worker ends in order: the next one goes on, and this attempt does not count."""
-    mine = Source.objects.filter(pk=source.pk, claimed_by=worker, attempts__gt=0)
-    mine.update(claimed_by="", claimed_until=None, attempts=models.F("attempts") - 1)
+    fewer = Greatest(models.F("attempts") - 1, 0)
+    Source.objects.filter(pk=source.pk, claimed_by=worker).update(claimed_by="", claimed_until=None, attempts=fewer)
 
 
 def fail(source: Source, worker: str, reason: str) -> None:

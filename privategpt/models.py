@@ -31,7 +31,11 @@ class SourceQuerySet(models.QuerySet["Source"]):
         readable = Q(groups__in=groups)
         if user.may_use_public:
             readable |= Q(is_public=True)
-        return self.filter(readable).distinct()
+        return self.kept().filter(readable).distinct()
+
+    def kept(self) -> Self:
+        """Without those that were deleted and are only there so that it can be undone."""
+        return self.filter(deleted_at=None)
 
     def among(self, groups: Iterable[int], *, public: bool) -> Self:
         """Those of these groups (by id), and with `public` the public ones. Says nothing about rights."""
@@ -66,6 +70,7 @@ class Source(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="It goes soon, unless undone.")
     # Last on purpose: SQLite reads a row from the front, and a long text would stand before all that follows it.
     content = models.TextField()
 

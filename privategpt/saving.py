@@ -65,6 +65,7 @@ class Saver:
         self._timer: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
         self._begun_at = float("-inf")
+        self._is_closed = False
 
     def touch(self, saved: Saved, *, within: float = SAVE_EVERY) -> None:
         """Its row is to follow its text soon."""
@@ -82,13 +83,14 @@ class Saver:
         """Returns when every last save is written or given up."""
         while self._ended or self._work:
             await (self._work or asyncio.sleep(GAP))
+        self._is_closed = True
         if self._timer:
             self._timer.cancel()
         self._thread.shutdown(wait=False)
 
     def _plan(self, within: float) -> None:
-        if self._work:
-            return  # it plans the next one when it ends
+        if self._work or self._is_closed:
+            return  # what is at work plans the next one when it ends
         due = max(self._loop.time() + within, self._begun_at + GAP)
         if self._timer and self._timer.when() <= due:
             return

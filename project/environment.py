@@ -61,14 +61,14 @@ def one_of(name: str, choices: Collection[str]) -> str:
     return value
 
 
-def kept_secret(path: Path) -> tuple[str, bool]:
-    """The secret in this file, made at random (192 bits) when there is none; True when it is new.
+def kept_secret(path: Path, size: int = 24) -> tuple[str, bool]:
+    """The secret in this file, made of so many random bytes when there is none; True when it is new.
 
     The file is created with mode 0600 and whole or not at all, so two processes
     that start at once agree on one secret. Raises ImproperlyConfigured.
     """
     try:
-        new = _made(path)
+        new = _made(path, size)
         found = path.read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{error}; set DATA_DIR to a folder that can be written.") from error
@@ -77,7 +77,7 @@ def kept_secret(path: Path) -> tuple[str, bool]:
     return found, new
 
 
-def _made(path: Path) -> bool:
+def _made(path: Path, size: int) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.exists():
         return False
@@ -85,7 +85,7 @@ def _made(path: Path) -> bool:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(24) + "\n")
+            file.write(secrets.token_urlsafe(size) + "\n")
         os.link(draft, path)  # fails when the name is taken: the first one wins
     except FileExistsError:
         return False

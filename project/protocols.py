@@ -111,6 +111,13 @@ class HttpProtocol(HttpToolsProtocol):
         return since is not None and self.loop.time() - since >= within
 
 
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 BAD_HEAD = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -139,6 +146,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_timer is not None:  # uvicorn's would wait until the peer has read what is still to be sent
             self.close_timer.cancel()
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    def send_receive_event_to_app(self) -> None:
+        """Text that is no UTF-8 closes the socket (1007); uvicorn would log a traceback for each."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            self.frames = [b"".join(self.frames)] if len(self.frames) > 1 else self.frames
+            if not _is_utf8(self.frames[0]):
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def handle_ping(self) -> None:
         """A peer that reads no pongs gets none; otherwise they would pile up."""

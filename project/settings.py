@@ -37,7 +37,7 @@ CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS = switch("BEHIND_TLS", default=False)
 
 # -- secrets: made at random at the first start, kept in the data folder with mode 0600 ---------
-SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key")[0]
+SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key", size=48)[0]
 ADMIN_KEY = text("ADMIN_KEY") or kept_secret(DATA_DIR / "admin_key")[0]
 # The first administrator. Without a password one is made at random and shown once.
 ADMIN_EMAIL = text("ADMIN_EMAIL", "admin@switchboard.local")
@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "channels",
     "django_htmx",
     "django_otp",
@@ -131,6 +132,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 SESSION_ENGINE = "accounts.sessions"
+OTP_TOTP_ISSUER = "Switchboard"
+OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "/"
 # Failed sign-ins within so many minutes that lock an e-mail address, or a network address, for as long.
@@ -162,6 +165,18 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "project.openapi.Schema",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Switchboard",
+    "DESCRIPTION": "Two contracts: the relay's (`/api/ask` and its administration) and PrivateGPT API v1 (`/api/v1`).",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_PATCH": False,
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {name: {"type": "http", "scheme": "bearer"} for name in ("apiToken", "relayKey")}
+    },
 }
 
 # -- the relay (docs/relay.md); times in seconds, sizes in bytes --------------------------------
@@ -187,10 +202,23 @@ AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)
 AGENT_ORIGINS = names("AGENT_ORIGINS", "https://chat.openai.com,https://chatgpt.com")
 RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
+EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES  # a source that is pasted comes as a form's field
+DATA_UPLOAD_MAX_NUMBER_FILES = 1000
 HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers
 BODY_TIMEOUT = number("BODY_TIMEOUT", 60, least=0.1)  # seconds for its body
+
+# -- PrivateGPT API v1 (docs/api.md) ------------------------------------------------------------
+API: dict[str, Any] = {
+    "login_days": number("LOGIN_DAYS", 0),  # that a login's token lives; 0: until it is revoked
+    "logins_per_user": whole("LOGINS_PER_USER", 1000, least=1),  # beyond that the one longest unused ends
+    "source_objects": switch("API_SOURCE_OBJECTS", default=False),  # `sources` of an answer as release 1.4 gives them
+    "groups_required": switch("API_GROUPS_REQUIRED", default=False),  # as release 1.5: no source without `groups`
+    "answer_timeout": number("ANSWER_TIMEOUT", 120, least=0.1),  # seconds that a plain call waits for its answer
+    "max_body_bytes": whole("MAX_API_BODY_BYTES", 1 << 20, least=1024),  # of anything but a source
+}
 
 # -- what generates (docs/answers.md) -----------------------------------------------------------
 # A name to a dotted path and its arguments; any class with `generate` and `aclose` will do (privategpt/llm/base.py).
@@ -207,16 +235,6 @@ ANSWERS_AT_ONCE = whole("ANSWERS_AT_ONCE", 128, least=1)
 ANSWERS_WAITING = whole("ANSWERS_WAITING", 512)
 ANSWERS_PER_USER = whole("ANSWERS_PER_USER", 32, least=1)
 ANSWER_SECONDS = number("ANSWER_SECONDS", 900, least=1)
-
-# -- PrivateGPT API v1 (docs/api.md) ------------------------------------------------------------
-API: dict[str, Any] = {
-    "login_days": number("LOGIN_DAYS", 0),  # that a login's token lives; 0: until it is revoked
-    "logins_per_user": whole("LOGINS_PER_USER", 1000, least=1),  # beyond that the one longest unused ends
-    "source_objects": switch("API_SOURCE_OBJECTS", default=False),  # `sources` of an answer as release 1.4 gives them
-    "groups_required": switch("API_GROUPS_REQUIRED", default=False),  # as release 1.5: no source without `groups`
-    "answer_timeout": number("ANSWER_TIMEOUT", 120, least=0.1),  # seconds that a plain call waits for its answer
-    "max_body_bytes": whole("MAX_API_BODY_BYTES", 1 << 20, least=1024),  # of anything but a source
-}
 
 LOGGING = {
     "version": 1,

@@ -39,7 +39,7 @@ OURS = {
 def environment(data: Path, **extra: str) -> dict[str, str]:
     """The tests' own environment, without settings of whoever runs them."""
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
-    return kept | {"DATA_DIR": str(data), "BUILTIN_AGENT": "off", "PYTHONUNBUFFERED": "1"} | extra
+    return kept | {"DATA_DIR": str(data), "BUILTIN_AGENT": "off", "EMBEDDER": "off", "PYTHONUNBUFFERED": "1"} | extra
 
 
 def manage(data: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from tests.socket_server import Door, Web, copied, door_to, template
 HASTY = {
     "PING_EVERY": "0.2",
     "PONG_WITHIN": "0.6",
-    "AGENT_TIMEOUT": "1",
+    "AGENT_TIMEOUT": "1.5",
     "ASK_TIMEOUT": "3",
     "QUEUE_WAIT": "1",
     "AGENT_RETURN": "1",

@@ -36,9 +36,35 @@ LAYERS = {
     ],
     "privategpt": [
         {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked
-        {"answers", "follow", "ingest", "agent", "serving"},  # what is done
+        # what is done
+        {
+            "answers",
+            "follow",
+            "desk",
+            "generation",
+            "ingest",
+            "worker",
+            "knowledge",
+            "reading",
+            "manual",
+            "agent",
+            "serving",
+        },
         # means: no request in here, values go in and out
-        {"prompts", "llm", "retrieval", "orphan", "rendering", "colouring", "formulas"},
+        {
+            "prompts",
+            "llm",
+            "retrieval",
+            "rendering",
+            "colouring",
+            "formulas",
+            "grounding",
+            "citing",
+            "growing",
+            "saving",
+            "writing",
+            "orphan",
+        },
         {"models"},  # nouns
     ],
 }

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -63,11 +64,17 @@ def path(embedder: FakeEmbedder, tmp_path: Path) -> Iterator[Path]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_for(path.exists)
+    wait_for(lambda: listens(path))
     yield path
     embedder.gate.set()
     loop.call_soon_threadsafe(task.cancel)
     thread.join(5)
+
+
+def listens(path: Path) -> bool:
+    """The path is there before anybody listens behind it."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -124,8 +131,6 @@ def test_only_the_owner_may_connect(path: Path) -> None:
 
 
 def test_garbage_on_the_socket_ends_one_connection_only(path: Path) -> None:
-    import socket
-
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
         connection.sendall(b"\xff\xff\xff\xff garbage")

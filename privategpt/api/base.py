@@ -17,9 +17,9 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import resolve
 from rest_framework.views import APIView
 
-from accounts.keyring import Principal
 from privategpt.api import body, credentials, envelope
 from privategpt.api.credentials import Caller
 from privategpt.api.envelope import Refusal
@@ -50,7 +50,7 @@ class ApiView(APIView):
     roles: Mapping[str, str] = {}
     anonymous = False
 
-    principal: Principal
+    shown: credentials.Shown
     caller: Caller
     fields: dict[str, Any]
     asked: dict[str, Any]  # of the query
@@ -68,7 +68,7 @@ class ApiView(APIView):
     async def _answer(self, request: HttpRequest, kwargs: dict[str, Any]) -> Any:
         handler = self._handler(request)
         if not self.anonymous:
-            self.principal = await credentials.authenticate(request)
+            self.shown = await credentials.authenticate(request)
         await self._read(request)
         if inspect.iscoroutinefunction(handler):
             return await handler(**kwargs)
@@ -106,7 +106,7 @@ class ApiView(APIView):
         """Rights first, then fields; to be called in a thread. Raises Refusal, PermissionDenied, ValidationError."""
         method = self._method()
         if not self.anonymous:
-            self.caller = credentials.caller(self.principal, self.plain)
+            self.caller = credentials.caller(self.shown, self.plain)
             self.caller.require_scope(self.scopes.get(method))
             self.caller.require_role(self.roles.get(method))
         self.fields = validated(self.accepts.get(method, Empty), self._sent)
@@ -138,6 +138,17 @@ def page_of(rows: QuerySet[Any], name: str, shape: Callable[[Any], Any], asked: 
     shown = rows[(page - 1) * size : page * size]
     last = max(1, -(-total // size))
     return {name: [shape(row) for row in shown], "page": page, "perPage": size, "lastPage": last, "total": total}
+
+
+class DoublePrefix(ApiView):
+    """A client in the field sends `/api/v1/api/v1/users/reactivate`."""
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        again = request.path_info.removeprefix("/api/v1")
+        if again.startswith("/api/v1/api/"):
+            return envelope.refuse(envelope.not_found())
+        match = resolve(again)
+        return await match.func(request, *match.args, **match.kwargs)  # type: ignore[no-any-return]
 
 
 class NotFound(ApiView):

@@ -35,6 +35,8 @@ SCOPES: Final[dict[str, str]] = {
     "admin": "Groups, users and scenarios, as far as the roles go",
 }
 
+Shown = list[list[Principal]]  # by header, then in the order in which they stand there
+
 _rings: tuple[asyncio.AbstractEventLoop, KeyRing] | None = None
 
 
@@ -110,30 +112,35 @@ def _bearers(values: list[bytes]) -> list[bytes]:
     return [token.encode("latin-1") for token in found[:MOST_TRIED]]
 
 
-async def authenticate(request: HttpRequest) -> Principal:
-    """The first valid token of each header; both must belong to one user. Raises Refusal (401)."""
-    found = [principal for tokens in shown(request) if (principal := await _first(tokens))]
-    if not found or len({principal.user for principal in found}) > 1:
+async def authenticate(request: HttpRequest) -> Shown:
+    """The tokens of each header that memory takes for valid. Raises Refusal (401) when there are none."""
+    found = [valid for tokens in shown(request) if (valid := await _valid(tokens))]
+    if not found:
         raise unauthenticated()
-    return found[0]
+    return found
 
 
-async def _first(tokens: list[bytes]) -> Principal | None:
+async def _valid(tokens: list[bytes]) -> list[Principal]:
     keys = ring()
-    for token in tokens:
-        if principal := await keys.find(token):
-            return principal
-    return None
+    found = [await keys.find(token) for token in tokens]
+    return [principal for principal in found if principal]
 
 
-def caller(principal: Principal, request: HttpRequest) -> Caller:
-    """The token's row and user as they are now: a right that was taken away is gone at once. Raises Refusal (401)."""
-    token = Token.objects.usable().select_related("user").filter(pk=principal.token).first()
-    if token is None or token.user is None:
+def caller(shown: Shown, request: HttpRequest) -> Caller:
+    """The first token of each header that is usable now, and its user as they are now.
+
+    Memory is a moment behind; here a right that was taken away is gone at once, and a token that was revoked lets
+    the next in its header count. Two headers must agree on the user. Raises Refusal (401).
+    """
+    wanted = [principal.token for header in shown for principal in header]
+    usable = {token.pk: token for token in Token.objects.usable().select_related("user").filter(pk__in=wanted)}
+    found = [next((usable[each.token] for each in header if each.token in usable), None) for header in shown]
+    tokens = [token for token in found if token]
+    if not tokens or tokens[0].user is None or len({token.user_id for token in tokens}) > 1:
         raise unauthenticated()
-    _stamp(token)
-    narrowed_to = list(token.groups.all()) if token.is_narrowed else None
-    return Caller(token.user, token, peer(request), narrowed_to)
+    _stamp(tokens[0])
+    narrowed_to = list(tokens[0].groups.all()) if tokens[0].is_narrowed else None
+    return Caller(tokens[0].user, tokens[0], peer(request), narrowed_to)
 
 
 def _stamp(token: Token) -> None:

@@ -16,7 +16,6 @@ from privategpt import follow
 from privategpt.api import credentials, envelope
 from privategpt.api.answer import shape_sources, wants_objects
 from privategpt.api.base import in_thread
-from privategpt.api.envelope import Refusal
 from privategpt.models import Message
 
 if TYPE_CHECKING:
@@ -102,9 +101,9 @@ async def _checked(view: _Asking, events: Any) -> AsyncGenerator[follow.Event | 
 
 
 async def _still_valid(view: _Asking) -> None:
-    principal = await credentials.authenticate(view.plain)
-    if principal.user != view.principal.user:
-        raise Refusal(401, envelope.TOKEN_INVALID)
+    shown = await credentials.authenticate(view.plain)
+    if not any(principal.token == view.caller.token.pk for header in shown for principal in header):
+        raise envelope.unauthenticated()
 
 
 def _sources(view: _Asking, message: Message, first: follow.Event) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Contract 2's paths. A slash behind one is no redirect, which would lose the body."""
 
-from django.urls import URLPattern, path, re_path
+from django.urls import path, re_path
 
 from privategpt.api import base, chats, groups, scenarios, sessions, sources, tokens, users
 
@@ -24,13 +24,8 @@ ROUTES: dict[str, type[base.ApiView]] = {
 }
 
 
-def both(prefix: str) -> list[URLPattern]:
-    """Each route with and without a slash behind it."""
-    return [path(f"{prefix}{route}{end}", view.as_view()) for route, view in ROUTES.items() for end in ("", "/")]
-
-
 urlpatterns = [
-    *both(""),
-    *both("api/v1/"),  # a client in the field sends the prefix twice
+    *(path(f"{route}{end}", view.as_view()) for route, view in ROUTES.items() for end in ("", "/")),
+    path("api/v1/<path:rest>", base.DoublePrefix.as_view()),
     re_path("", base.NotFound.as_view()),
 ]

@@ -7,8 +7,16 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import get_language_bidi
 
+from accounts.models import User
+
 THEMES: Final = ("auto", "light", "dark")
 YEAR = 365 * 24 * 3600  # seconds that a browser keeps a choice
+
+
+class UserRequest(HttpRequest):
+    """A request of somebody who is signed in."""
+
+    user: User
 
 
 def frame(request: HttpRequest) -> dict[str, object]:

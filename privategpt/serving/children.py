@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -9,12 +10,19 @@ from pathlib import Path
 
 from django.conf import settings
 
+from privategpt.retrieval.embedders import EmbedderUnavailable
+from privategpt.retrieval.embedding_process import socket_path
 from privategpt.serving import firststart
 from privategpt.serving.listener import SOCKET, Site
 from privategpt.serving.supervisor import Child
 
+logger = logging.getLogger(__name__)
+
 WEB = "The web server"
 AGENT = "The built-in agent"
+WORKER = "The ingest worker"
+EMBEDDER = "The embedder"
+NO_EMBEDDER = 2  # exit status of the embedding process: its packages are missing, or the endpoint does not answer
 NO_MODEL = 3  # exit status of runagent, which says itself what is missing
 MANAGE = (sys.executable, str(Path(settings.BASE_DIR) / "manage.py"))
 CLOSING = 10.0  # seconds of the web server after its drain, for sockets and the last writes
@@ -33,8 +41,30 @@ def children(site: Site, descriptor: int, admin_key: str) -> list[Child]:
             descriptors=(descriptor,),
         )
     ]
-    # After the web server: asks under way need it until the drain is over.
+    # After the web server: asks under way need them until the drain is over.
+    rows.append(_worker(environment))
+    if settings.EMBEDDER:
+        rows += _embedder(environment)
     return [*rows, _agent(site, environment)] if settings.BUILTIN_AGENT else rows
+
+
+def _worker(environment: Mapping[str, str]) -> Child:
+    return Child(WORKER, (*MANAGE, "worker"), environment)
+
+
+def _embedder(environment: Mapping[str, str]) -> list[Child]:
+    """The one process that holds the model. It knows nothing of Django, so it has to be told where our code is."""
+    try:
+        path = socket_path(settings.DATA_DIR)
+    except EmbedderUnavailable as reason:
+        logger.warning("There is no embedder: %s", reason)
+        return []
+    code = os.pathsep.join(part for part in (str(settings.BASE_DIR), environment.get("PYTHONPATH", "")) if part)
+    # A missing package stays missing; an endpoint that does not answer may come back.
+    is_final = not environment.get("EMBEDDINGS_URL", "").strip()
+    program = (sys.executable, "-m", "privategpt.retrieval.embedding_process", str(path))
+    final = {NO_EMBEDDER: "There is no embedder: sources are found by their words alone."} if is_final else {}
+    return [Child(EMBEDDER, program, {**environment, "PYTHONPATH": code}, final=final)]
 
 
 def _agent(site: Site, environment: Mapping[str, str]) -> Child:

@@ -126,8 +126,9 @@ class _Keeper:
             if task:
                 task.cancel()  # it waits for its next start
             return
+        # Not `process.terminate()`: it polls first, and would take the exit status from under asyncio.
         with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+            os.kill(process.pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(self.child.grace):
                 await process.wait()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from accounts.models import Group, Token, User
+from privategpt import desk
 from tests.conftest import PASSWORD
+from tests.contract2.model import Echo
 from tests.contract2.server import Loop, Program
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 ROLE = ["documents"]
 
@@ -22,8 +27,12 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def db(transactional_db: None) -> None:
-    """The server's threads must see what a test wrote."""
+def db(transactional_db: None, loop: Loop, settings: Settings) -> Iterator[None]:
+    """The server's threads must see what a test wrote; what it still writes is written before the next test."""
+    settings.LLM_BACKENDS, settings.LLM_BACKEND = {"echo": {"BACKEND": "tests.contract2.model.Echo"}}, "echo"
+    yield
+    Echo.after = None
+    loop.run(desk.close())
 
 
 @pytest.fixture

@@ -148,7 +148,9 @@ class Program:
         sent = headers if headers is not None else {"Authorization": f"Bearer {self.token}"} if self.token else {}
         pairs = sent if isinstance(sent, list) else list(sent.items())
         path, _, query = path.partition("?")
-        lines = [(b"host", b"localhost"), *((name.lower().encode(), value.encode("latin-1")) for name, value in pairs)]
+        lines = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
+        if not any(name == b"host" for name, _ in lines):
+            lines.append((b"host", b"localhost"))
         if raw and not any(name == b"content-length" for name, _ in lines):
             lines.append((b"content-length", b"%d" % len(raw)))
         scope = {

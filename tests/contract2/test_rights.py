@@ -16,7 +16,7 @@ NEW_USER = {"name": "Dora", "email": "dora@example.org", "password": "a long eno
 
 @pytest.fixture
 def source(as_alice: Program) -> str:
-    body = {"title": "Secret recipe", "content": "# Soup\n\nTake saffron.", "groups": ["alpha"]}
+    body = {"title": "Secret recipe", "content": "# Soup\n\nThe spice is saffron.", "groups": ["alpha"]}
     return str(as_alice.post("/sources", body).data["sourceId"])
 
 

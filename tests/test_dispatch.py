@@ -1,0 +1,190 @@
+"""What can only be seen from inside: two things that happen in the same instant, and clocks that jump."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay import dispatch, frames
+from relay.dispatch import Dispatcher, Question
+from relay.limits import Limits
+from relay.pool import Agent
+
+
+class Peer:
+    """A listed agent whose socket is a list."""
+
+    def __init__(self, dispatcher: Dispatcher, name: str, concurrency: int = 1) -> None:
+        self.dispatcher = dispatcher
+        self.sent: list[dict[str, str]] = []
+        self.stuck: asyncio.Event | None = None
+        said = frames.Declaration(concurrency=concurrency)
+        self.agent = Agent(name, self.send, self.keep, lambda code: None, said)
+        dispatcher.pool.join(self.agent)
+
+    async def send(self, text: str) -> None:
+        if self.stuck:
+            await self.stuck.wait()
+        self.keep(text)
+
+    def keep(self, text: str) -> None:
+        self.sent.append(json.loads(text))
+
+    @property
+    def asked(self) -> list[dict[str, str]]:
+        return [frame for frame in self.sent if frame["message"] == frames.REQUEST]
+
+    def answer(self, number: int = -1, content: str = "right") -> None:
+        data = json.dumps({"content": content})
+        self.dispatcher.heard(
+            self.agent, json.dumps({"id": self.asked[number]["id"], "message": frames.RESPONSE, "data": data})
+        )
+
+    def leave(self) -> None:
+        self.dispatcher.left(self.agent)
+
+
+def new_dispatcher(**others: Any) -> Dispatcher:
+    return Dispatcher(replace(Limits.from_settings(), **others))
+
+
+def asking(dispatcher: Dispatcher, content: str = "Why?") -> asyncio.Task[frames.Answer]:
+    return asyncio.get_running_loop().create_task(dispatcher.ask(Question("alice", content)))
+
+
+async def turn() -> None:
+    """Lets everything that is ready run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_slot_of_an_agent_that_leaves_in_the_same_instant_is_no_trap() -> None:
+    dispatcher = new_dispatcher()
+    first, other = Peer(dispatcher, "first"), Peer(dispatcher, "other")
+    one, two = asking(dispatcher), asking(dispatcher)
+    await turn()
+    waits = asking(dispatcher)
+    await turn()
+    first.answer()  # its slot is handed to the one that waits, whose task has not run yet
+    first.leave()
+    await turn()
+    other.answer()
+    await turn()
+    other.answer()
+    assert {(await task).content for task in (one, two, waits)} == {"right"}
+    assert len(first.asked) == 1
+    assert (first.agent.load, other.agent.load) == (0, 0)
+
+
+async def test_an_asker_that_leaves_while_its_agent_dies_goes_nowhere_else() -> None:
+    dispatcher = new_dispatcher()
+    frozen = Peer(dispatcher, "frozen")
+    frozen.stuck = asyncio.Event()
+    task = asking(dispatcher)
+    await turn()
+    other = Peer(dispatcher, "other")
+    task.cancel()
+    frozen.leave()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert other.asked == []
+    assert dispatcher.asks == 0
+
+
+async def test_what_is_stuck_in_writing_moves_on_when_its_agent_dies() -> None:
+    dispatcher = new_dispatcher()
+    frozen = Peer(dispatcher, "frozen")
+    frozen.stuck = asyncio.Event()
+    task = asking(dispatcher)
+    await turn()
+    other = Peer(dispatcher, "other")
+    frozen.leave()
+    await turn()
+    other.answer()
+    assert (await task).content == "right"
+    assert task.cancelling() == 0
+
+
+async def test_an_agent_that_comes_back_and_goes_at_once_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatcher = new_dispatcher(agent_return=0.05)
+    Peer(dispatcher, "other")
+
+    async def agent_of(owner: str, conversation: str) -> str:
+        return "brief"
+
+    monkeypatch.setattr(dispatcher.conversations, "agent_of", agent_of)
+    task = asyncio.create_task(dispatcher.ask(Question("alice", "Why?", conversation_id="c")))
+    await turn()
+    Peer(dispatcher, "brief").leave()
+    with pytest.raises((dispatch.AgentGone, dispatch.ConversationAgentGone)):
+        await asyncio.wait_for(task, 5)
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+async def test_a_wall_clock_that_jumps_ends_no_ask(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    """Fault 19: deadlines, waits, pings and rests run on the monotonic clock."""
+    dispatcher = new_dispatcher(agent_timeout=10.0, ask_timeout=20.0, queue_wait=10.0)
+    peer = Peer(dispatcher, "a")
+    served, waits = asking(dispatcher), asking(dispatcher)
+    await turn()
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + step)
+    dispatcher.look(time.monotonic())
+    await turn()
+    assert not served.done()
+    assert not waits.done()
+    dispatcher.look(time.monotonic() + 10.1)
+    with pytest.raises(dispatch.AgentSilent):
+        await served
+    with pytest.raises(dispatch.WaitOver):
+        await waits
+    assert peer.agent.load == 0
+
+
+async def test_the_end_refuses_whatever_is_under_way() -> None:
+    """Fault 9: asks at an agent, in the queue, and those that hope for an agent's return."""
+    dispatcher = new_dispatcher(agent_return=60.0)
+    peer = Peer(dispatcher, "a")
+    tasks = [asking(dispatcher) for _ in range(3)]
+    await turn()
+    dispatcher.end()
+    for task in tasks:
+        with pytest.raises(dispatch.Draining):
+            await task
+    with pytest.raises(dispatch.Draining):
+        await dispatcher.ask(Question("alice"))
+    assert peer.agent.load == 0
+
+
+async def test_pieces_after_the_answer_was_given_up_change_nothing() -> None:
+    dispatcher = new_dispatcher(max_frame_bytes=10)
+    peer = Peer(dispatcher, "a")
+    task = asking(dispatcher)
+    await turn()
+    for _ in range(20):  # all in one read of the socket
+        delta = {"id": peer.asked[0]["id"], "message": frames.DELTA, "data": "four"}
+        dispatcher.heard(peer.agent, json.dumps(delta))
+    with pytest.raises(dispatch.AgentRubbish):
+        await task
+    assert peer.agent.failed == 1
+    assert [frame["message"] for frame in peer.sent] == [frames.REQUEST, frames.CANCEL]
+
+
+async def test_once_a_piece_was_shown_no_other_agent_is_asked() -> None:
+    """Fault 2: an asker never sees the beginnings of two answers."""
+    dispatcher = new_dispatcher()
+    peer, other = Peer(dispatcher, "a"), Peer(dispatcher, "b")
+    shown: list[str] = []
+    task = asyncio.create_task(dispatcher.ask(Question("alice", "Why?", stream=True, on_delta=shown.append)))
+    await turn()
+    dispatcher.heard(peer.agent, json.dumps({"id": peer.asked[0]["id"], "message": frames.DELTA, "data": "Be"}))
+    peer.leave()
+    with pytest.raises(dispatch.AgentGone):
+        await task
+    assert shown == ["Be"]
+    assert other.asked == []
