@@ -210,9 +210,7 @@ class Chat(models.Model):
     scenario = models.ForeignKey(Scenario, models.SET_NULL, null=True, blank=True, related_name="+")
     backend = models.CharField(max_length=100, blank=True, default="", help_text="Chosen to answer; empty: automatic.")
     pinned_at = models.DateTimeField(null=True, blank=True)
-    deleted_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="Brought back until an hour later."
-    )
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Restorable for an hour.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

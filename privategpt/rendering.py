@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nh3
+from django.templatetags.static import static
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext
@@ -45,6 +46,10 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+COPY_BUTTON = (
+    '<button class="button plain low" type="button" data-copy="{}">'
+    '<svg class="i" aria-hidden="true"><use href="{}#copy"/></svg><span>{}</span></button>'
+)
 COPY = '<button data-copy=""></button>'  # the gate lets nothing else of a button through
 MATH_TAGS = words(
     "math mi mn mo mtext mspace mrow mfrac msqrt mroot mstyle merror mpadded mphantom msub msup msubsup munder mover "
@@ -136,7 +141,7 @@ def _render(text: str, cited: Cited) -> SafeString:
         html = MARKDOWN.render(text, {"cited": cited, "docId": cited.anchor or "text"})
     except RecursionError:
         return as_written(text)
-    copy = format_html('<button class="button plain low" type="button" data-copy>{}</button>', gettext("Copy"))
+    copy = format_html(COPY_BUTTON, gettext("Copied"), static("icons.svg"), gettext("Copy"))
     return mark_safe(GATE.clean(html).replace(COPY, copy))  # noqa: S308 - it went through the gate
 
 

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='chat',
             name='deleted_at',
-            field=models.DateTimeField(blank=True, editable=False, help_text='Brought back until an hour later.', null=True),
+            field=models.DateTimeField(blank=True, editable=False, help_text='Restorable for an hour.', null=True),
         ),
         migrations.AddField(
             model_name='chat',

@@ -176,9 +176,8 @@ def entry(
 def _plain(context: str, heading: str) -> str:
     """The passage's words without Markdown's signs, as far as the margin shows them."""
     text = MARKUP.sub("", context[: 2 * CUT]).strip()
-    last = heading.split(SEPARATOR)[-1].strip()
-    if last and text.startswith(last):
-        text = text[len(last) :]
+    for part in heading.split(SEPARATOR):
+        text = text.removeprefix(part.strip()).lstrip()
     return " ".join(text.split())[:CUT]
 
 

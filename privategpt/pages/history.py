@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
-from operator import or_
+from operator import and_, or_
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
@@ -30,6 +29,7 @@ HITS = 30  # chats that a search shows
 MOST_WORDS = 6
 AROUND = 60  # characters before the first word that was found
 SHOWN = 180
+SIGNS = re.compile(r"[*`#|]+|\[\d{1,4}\]")  # of Markdown, which the excerpt does without
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +86,29 @@ def search(user: User, query: str) -> list[Hit]:
     words = list(dict.fromkeys(query.split()))[:MOST_WORDS]
     if not words:
         return []
-    texts = _messages(user, words)
-    titles = _holding(Chat.objects.visible_to(user), ("title",), words).values_list("pk", flat=True)
-    chats = listed(user).filter(pk__in={*texts, *titles[:HITS]})[:HITS]
+    last = Message.objects.filter(_all_of(("question", "answer"), words), chat=OuterRef("pk")).order_by("-position")
+    found = listed(user).annotate(message=Subquery(last.values("pk")[:1]))
+    chats: list[Any] = list(found.filter(Q(message__isnull=False) | _all_of(("title",), words))[:HITS])
+    messages = Message.objects.only("question", "answer").in_bulk([found.message for found in chats])
     pattern = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)), re.IGNORECASE)
-    return [Hit(chat, marked(chat.title, pattern), _excerpt(texts.get(chat.pk, ""), pattern)) for chat in chats]
+    return [Hit(chat, marked(chat.title, pattern), _excerpt(messages.get(chat.message), pattern)) for chat in chats]
 
 
-def _messages(user: User, words: Sequence[str]) -> dict[UUID, str]:
-    """The text of the last message of each chat that holds them."""
-    newest = Message.objects.filter(chat__in=Chat.objects.visible_to(user))
-    rows = _holding(newest, ("question", "answer"), words).order_by("-created_at")
-    found: dict[UUID, str] = {}
-    for chat, question, answer in rows.values_list("chat", "question", "answer")[: 4 * HITS]:
-        found.setdefault(chat, f"{question}\n{answer}")
-    return found
+def _all_of(fields: Sequence[str], words: Sequence[str]) -> Q:
+    """Every word is in one of the fields."""
+    return reduce(and_, (_any_of(fields, word) for word in words))
 
 
-def _holding(rows: Any, fields: Sequence[str], words: Sequence[str]) -> Any:
-    for word in words:
-        # SQLite folds the case of ASCII only.
-        forms = {word} if word.isascii() else {word, word.lower(), word.capitalize()}
-        rows = rows.filter(reduce(or_, (Q(**{f"{field}__icontains": form}) for field in fields for form in forms)))
-    return rows
+def _any_of(fields: Sequence[str], word: str) -> Q:
+    # SQLite folds the case of ASCII only.
+    forms = {word} if word.isascii() else {word, word.lower(), word.capitalize()}
+    return reduce(or_, (Q(**{f"{field}__icontains": form}) for field in fields for form in forms))
 
 
-def _excerpt(text: str, pattern: re.Pattern[str]) -> SafeString:
+def _excerpt(message: Message | None, pattern: re.Pattern[str]) -> SafeString:
     """Two lines around the first hit."""
-    text = " ".join(text[:200_000].split())
+    text = f"{message.question}\n{message.answer}"[:200_000] if message else ""
+    text = " ".join(SIGNS.sub("", text).split())
     first = pattern.search(text)
     begin = max(0, first.start() - AROUND) if first else 0
     begin = text.rfind(" ", 0, begin) + 1 if begin else 0

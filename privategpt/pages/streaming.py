@@ -29,11 +29,13 @@ LONGEST_OFFSET = 1 << 24
 async def events(request: HttpRequest, chat_pk: UUID, pk: UUID) -> StreamingHttpResponse:
     user = await request.auser()
     own = Message.objects.filter(pk=pk, chat=chat_pk, chat__in=Chat.objects.visible_to(user))  # type: ignore[arg-type]
-    if not await own.aexists():
+    position = await own.values_list("position", flat=True).afirst()
+    if position is None:
         raise Http404
-    response = StreamingHttpResponse(_stream(pk, _offset(request)), content_type="text/event-stream")
-    response.headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # type: ignore[operator]
-    return response
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(
+        _stream(pk, f"m{position}", _offset(request)), content_type="text/event-stream; charset=utf-8", headers=headers
+    )
 
 
 def _offset(request: HttpRequest) -> int:
@@ -42,11 +44,11 @@ def _offset(request: HttpRequest) -> int:
     return int(said) if said.isascii() and said.isdigit() and int(said) < LONGEST_OFFSET else 0
 
 
-async def _stream(pk: UUID, after: int) -> AsyncIterator[bytes]:
+async def _stream(pk: UUID, anchor: str, after: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     try:
         async for event in _with_heartbeat(follow.events(pk, after=after)):
-            yield b": alive\n\n" if event is None else await _told(event)
+            yield b": alive\n\n" if event is None else await _told(event, anchor)
     except (follow.TooManyFollowers, Message.DoesNotExist):
         yield _event("gone", {})
 
@@ -73,15 +75,15 @@ async def _with_heartbeat(told: AsyncIterator[follow.Event]) -> AsyncIterator[fo
         await told.aclose()  # type: ignore[attr-defined]
 
 
-async def _told(event: follow.Event) -> bytes:
+async def _told(event: follow.Event, anchor: str) -> bytes:
     if event.kind == "sources":
-        return _event("sources", await sync_to_async(_entries, thread_sensitive=False)(event.data))
+        return _event("sources", await sync_to_async(_entries, thread_sensitive=False)(event.data, anchor))
     if event.kind == "delta":
         return _event("delta", visible(event.data), event.offset)
     return _event("done", {"state": event.data["state"]}, event.offset)
 
 
-def _entries(sources: list[dict[str, Any]]) -> str:
+def _entries(sources: list[dict[str, Any]], anchor: str) -> str:
     found = [
         entry(
             each["number"],
@@ -93,7 +95,7 @@ def _entries(sources: list[dict[str, Any]]) -> str:
         )
         for each in sources
     ]
-    return render_to_string("chats/_entries.html", {"sources": found})
+    return render_to_string("chats/_entries.html", {"sources": found, "anchor": anchor})
 
 
 def _event(kind: str, data: Any, offset: int | None = None) -> bytes:

@@ -1,193 +1,152 @@
-// Chat pages: asking without a reload, answers that grow, citations, search while typing. Pages work without.
+// Chat pages: asking without a reload, answers that grow, citations, search while typing. All work without.
 "use strict";
 (() => {
-  const one = (selector, root = document) => root.querySelector(selector);
-  const all = (selector, root = document) => root.querySelectorAll(selector);
-  const PIECE = { "X-Piece": "1" };
-  const form = one("[data-asks]"), talk = one("[data-talk]"), box = form?.question;
-
-  const made = (html) => {
-    const template = document.createElement("template");
-    template.innerHTML = html;
-    return template.content.firstElementChild;
-  };
-  const say = (what) => { const said = one("[data-said]"); if (said) said.textContent = said.dataset[what] || ""; };
-  const wrong = (text) => { const foot = one("#foot"); foot.textContent = text; foot.hidden = !text; };
+  const root = document.documentElement;
+  const one = (selector, within = root) => within?.querySelector(selector);
+  const all = (selector, within = root) => [...within.querySelectorAll(selector)];
+  const on = (target, kinds, act) => kinds.split(" ").forEach((kind) => target?.addEventListener(kind, act));
+  const get = (url, options) => fetch(url, { headers: { "X-Piece": "1" }, ...options });
+  const send = (to) => get(to.action, { method: "POST", body: new FormData(to) });
+  const toEnd = () => scrollTo({ top: root.scrollHeight, behavior: "instant" });
+  const last = () => all(".exchange").at(-1);
+  const form = one("[data-asks]"), box = form?.question, go = one(".go", form), end = one(".end", form);
+  const talk = one("[data-talk]"), said = one("[data-said]")?.dataset;
+  const say = (what) => { one("[data-said]").textContent = said[what] || ""; };
+  const made = (html) => document.createRange().createContextualFragment(html).firstElementChild;
+  const busy = (is) => { go.hidden = is; end.hidden = !is; };
 
   // Whoever reads the end follows it; whoever reads elsewhere stays there.
   const keepEnd = (change) => {
-    const root = document.documentElement;
-    const atEnd = innerHeight + scrollY >= root.scrollHeight - 60;
+    const atEnd = innerHeight + scrollY > root.scrollHeight - 60;
     change();
-    if (atEnd) scrollTo({ top: root.scrollHeight, behavior: "instant" });
-  };
-  const busy = (is) => {
-    if (!form) return;
-    const go = one(".go", form), end = one(".end", form);
-    if (end) { go.hidden = is; end.hidden = !is; }
-    one(".history [aria-current] + .jack")?.toggleAttribute("hidden", !is);
+    if (atEnd) toEnd();
   };
 
   // An answer that grows: text as it comes, then the finished piece in its place.
-  const showNamed = (article, text) => {
-    for (const [, list] of text.matchAll(/\[([\^\d,;\s–-]{1,60})\]/g))
-      for (const number of list.match(/\d+/g) || []) {
-        const entry = one(`[data-number="${number}"][hidden]`, article);
-        if (entry) { entry.hidden = false; one(".sources", article).hidden = false; }
-      }
-  };
   const grow = (article) => {
-    const grown = one("[data-grown]", article);
-    const node = grown.firstChild || grown.appendChild(document.createTextNode(""));
-    const events = new EventSource(`${article.dataset.grows}?after=${article.dataset.after}`);
+    const { grows, after, piece } = article.dataset, events = new EventSource(`${grows}?after=${after}`);
+    const grown = one("[data-grown]", article), node = grown.firstChild || grown.appendChild(new Text());
+    const showNamed = (text) => {
+      for (const list of text.match(/\[[\^\d,;\s–-]{1,60}\]/g) || []) for (const number of list.match(/\d+/g) || []) {
+        const entry = one(`[data-number="${number}"]`, article);
+        if (entry) entry.hidden = one(".sources", article).hidden = false;
+      }
+    };
     const finish = async (what) => {
       events.close();
-      const answer = await fetch(article.dataset.piece, { headers: PIECE });
+      const answer = await get(piece);
       if (!answer.ok) return location.reload();
-      const piece = made(await answer.text());
-      keepEnd(() => article.replaceWith(piece));
+      const whole = made(await answer.text());
+      keepEnd(() => article.replaceWith(whole));
+      if (whole.dataset.grows) return setTimeout(grow, 2000, whole);
+      one(".history [aria-current] + .jack")?.remove();
       busy(false);
       say(what);
     };
-    events.addEventListener("sources", (event) => {
-      const list = one("[data-entries]", article);
-      list.innerHTML = JSON.parse(event.data);
-      for (const entry of list.children) entry.id = `${article.id}-s${entry.dataset.number}`;
-      showNamed(article, node.data);
+    on(events, "sources", ({ data }) => {
+      one("[data-entries]", article).innerHTML = JSON.parse(data);
+      showNamed(node.data);
     });
-    events.addEventListener("delta", (event) => keepEnd(() => {
-      if (!node.data) { const state = one("[data-state]", article); state.textContent = state.dataset.text; say("begun"); }
-      const text = JSON.parse(event.data);
+    on(events, "delta", ({ data }) => keepEnd(() => {
+      const state = one("[data-state]", article), text = JSON.parse(data);
+      if (!node.data) { state.textContent = state.dataset.text; say("begun"); }
       node.appendData(text);
-      showNamed(article, node.data.slice(-text.length - 80));
+      showNamed(node.data.slice(-text.length - 80));
     }));
-    events.addEventListener("done", (event) => finish(JSON.parse(event.data).state === "stopped" ? "stopped" : "ended"));
-    events.addEventListener("gone", () => finish(""));
-    // The browser comes back by itself after a broken line; after a refusal it does not.
-    events.onerror = () => { if (events.readyState === EventSource.CLOSED) setTimeout(finish, 2000, ""); };
+    on(events, "done", ({ data }) => finish(JSON.parse(data).state));
+    on(events, "gone", finish);
+    // After a broken line the browser comes back by itself, after a refusal it does not.
+    on(events, "error", () => events.readyState === 2 && finish());
     busy(true);
   };
-  for (const article of all("[data-grows]")) grow(article);
+  all("[data-grows]").forEach(grow);
 
-  // Asking: Enter sends, Shift+Enter breaks. In a chat the question appears at once.
-  box?.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") return one(".end:not([hidden])", form)?.click();
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  // Asking: in a chat the question appears at once.
+  const wrong = (text) => { const foot = one("#foot"); foot.textContent = text; foot.hidden = !text; };
+  if (talk) on(form, "submit", async (event) => {
     event.preventDefault();
-    if (box.value.trim() && !one(".go", form).hidden) form.requestSubmit(one(".go", form));
-  });
-  if (talk) form?.addEventListener("submit", async (event) => {
-    if (event.submitter?.matches(".end")) return;
-    event.preventDefault();
-    const go = one(".go", form);
-    if (go.disabled || !box.value.trim()) return;
+    if (go.disabled) return;
     go.disabled = true;
     wrong("");
     try {
-      const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers: PIECE });
-      if (answer.redirected) return location.reload();
-      const text = await answer.text();
-      if (!answer.ok) return wrong(answer.headers.get("content-type").startsWith("text/plain") ? text : answer.statusText);
-      const article = made(text);
-      talk.append(article);
-      box.value = "";
-      scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
-      grow(article);
-    } catch {
-      form.submit(); // the browser itself says what is wrong with the line
-    } finally {
-      go.disabled = false;
-    }
+      const answer = await send(form), text = await answer.text();
+      if (answer.redirected) location.reload();
+      else if (!answer.ok) wrong(answer.status < 500 && !text.startsWith("<") ? text : answer.status);
+      else {
+        talk.append(made(text));
+        box.value = "";
+        toEnd();
+        grow(last());
+      }
+    } catch { form.submit(); } // the browser itself says what is wrong with the line
+    go.disabled = false;
   });
-  one("[data-stops]")?.addEventListener("submit", (event) => {
+  on(one("[data-stops]"), "submit", (event) => {
     event.preventDefault();
-    fetch(event.target.action, { method: "POST", body: new FormData(event.target), headers: PIECE });
-    box?.focus();
+    send(event.target);
+    box.focus();
   });
 
   // The menus' buttons say what is chosen.
-  const label = (button, text) => {
-    one("span", button).textContent = text;
-    button.setAttribute("aria-label", button.getAttribute("aria-label").replace(/:.*/s, `: ${text}`));
-  };
-  form?.addEventListener("change", ({ target }) => {
+  on(form, "change", ({ target }) => {
     const words = (input) => (one("bdi", input.parentNode) || input.nextElementSibling).firstChild.textContent.trim();
+    const label = (button, text) => {
+      one("span", button).textContent = text;
+      button.ariaLabel = button.ariaLabel.replace(/:.*/s, `: ${text}`);
+    };
     if (target.name === "backend") return label(one("[data-backend]"), words(target));
-    if (target.type === "checkbox" && target.checked) one("[value=mine]", form).checked = true;
-    const ticked = [...all(".within :checked", form)];
-    if (!ticked.length) one("[value=none]", form).checked = true;
-    const none = one("[value=none]", form);
-    label(one("[data-scope]"), none.checked ? words(none) : ticked.map(words).join(", "));
+    const none = one("[value=none]", form), ticked = all(".within :checked", form);
+    if (target.type === "checkbox") (ticked[0] ? one("[value=mine]", form) : none).checked = true;
+    label(one("[data-scope]"), none.checked || !ticked[0] ? words(none) : ticked.map(words).join(", "));
   });
 
-  // Citations: hover, focus or a click chooses the pair, and the cord follows.
-  const choose = (mark) => {
-    for (const old of all(".exchange [aria-current]")) old.removeAttribute("aria-current");
-    mark.setAttribute("aria-current", "true");
-    const id = mark.closest(".source")?.id;
-    const other = id ? one(`.prose [href="#${id}"]`) : document.getElementById(mark.hash.slice(1))?.firstElementChild;
-    other?.setAttribute("aria-current", "true");
-    return other;
-  };
-  for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, ({ target }) => {
-    const mark = target.closest?.(".prose .mark") || target.closest?.(".source")?.firstElementChild;
-    if (mark && !mark.hasAttribute("aria-current")) choose(mark);
-  });
-  document.addEventListener("click", async (event) => {
-    const mark = event.target.closest(".prose .mark");
-    if (mark) {
+  // Citations: hover, focus or a click chooses the pair; the cord follows by itself.
+  on(document, "mouseover focusin click", (event) => {
+    const inText = event.target.closest(".prose .mark"), card = event.target.closest(".source");
+    const entry = card || (inText && one(inText.hash));
+    if (!entry) return;
+    if (event.type === "click" && inText) {
       event.preventDefault();
-      choose(mark)?.scrollIntoView({ block: "nearest" });
+      entry.scrollIntoView({ block: "nearest" });
     }
-    // Copy: the answer as it was written; the button says so for two seconds.
-    const button = event.target.closest("[data-takes]");
-    if (button) {
-      const answer = await fetch(button.dataset.takes);
-      await navigator.clipboard.writeText(await answer.text());
-      const span = one("span", button), before = span.textContent;
-      span.textContent = button.dataset.done;
-      setTimeout(() => { span.textContent = before; }, 2000);
-    }
+    all(".exchange [aria-current]").forEach((old) => old.removeAttribute("aria-current"));
+    for (const mark of [inText || one(`.prose [href="#${entry.id}"]`), one(".mark", entry)]) if (mark) mark.ariaCurrent = "true";
+  });
+  on(document, "click", async ({ target }) => {
+    const button = target.closest("[data-takes]"), span = one("span", button), before = span?.textContent;
+    if (!button) return;
+    await navigator.clipboard.writeText(await (await get(button.dataset.takes)).text());
+    span.textContent = button.dataset.done;
+    setTimeout(() => { span.textContent = before; }, 2000);
   });
 
-  // Keys that no single element stands for; the rest is in page.js.
-  document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape" && !one(":popover-open")) one(".end:not([hidden])", form || document)?.click();
-    if (document.documentElement.dataset.keys === "off") return;
-    const last = [...all(".exchange")].at(-1);
-    if (/^[1-9]$/.test(event.key)) one(`[data-number="${event.key}"]:not([hidden]) > a:not(.mark)`, last || document)?.click();
-    if (event.key === "y") one("[data-takes]", last || document)?.click();
-    if (event.key === "j" || event.key === "k") {
-      const heads = [...all(".exchange")], top = 90;
-      const to = event.key === "j" ? heads.find((each) => each.getBoundingClientRect().top > top)
-        : heads.findLast((each) => each.getBoundingClientRect().top < top - 20);
-      to?.scrollIntoView();
-    }
+  // Keys: Enter asks, Shift+Enter breaks, Esc stops, Up edits the last question; single keys outside of fields.
+  on(box, "keydown", (event) => {
+    const { key } = event, isEnter = key === "Enter" && !event.shiftKey && !event.isComposing;
+    if (isEnter || (event.ctrlKey && key === "g")) event.preventDefault();
+    if (isEnter && box.value.trim() && !go.hidden) form.requestSubmit(go);
+    if (event.ctrlKey && key === "g") one("[data-scope]").click();
+    if (key === "ArrowUp" && !box.value) one(".question a", last())?.click();
   });
-  // Up in an empty composer: the last question once more.
-  box?.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowUp" && !box.value) [...all(".question a")].at(-1)?.click();
-    if (event.ctrlKey && event.key === "g") { event.preventDefault(); one("[data-scope]").click(); }
+  on(document, "keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
+    if (key === "Escape" && end && !end.hidden && !one(":popover-open")) end.click();
+    if (root.dataset.keys === "off" || target.closest("input, textarea, select") || ctrlKey || metaKey || altKey) return;
+    const top = (each) => each.getBoundingClientRect().top - 90;
+    if (/^[1-9]$/.test(key)) one(`[data-number="${key}"] > :nth-child(2)`, last())?.click();
+    if (key === "y") one("[data-takes]", last())?.click();
+    if (key === "j") all(".exchange").find((each) => top(each) > 0)?.scrollIntoView();
+    if (key === "k") all(".exchange").findLast((each) => top(each) < -20)?.scrollIntoView();
   });
 
   // Search while typing: the list beneath is replaced, and comes back.
   const finds = one("[data-finds]"), found = one("[data-found]"), before = found?.innerHTML;
   let timer;
-  finds?.addEventListener("input", () => {
+  on(finds, "input", () => {
     clearTimeout(timer);
     timer = setTimeout(async () => {
       const query = finds.value.trim();
-      if (!query) { found.innerHTML = before; return; }
-      const answer = await fetch(`${finds.form.action}?q=${encodeURIComponent(query)}`, { headers: PIECE });
-      if (answer.ok && finds.value.trim() === query) found.innerHTML = await answer.text();
+      const text = query ? await (await get(`${finds.form.action}?q=${encodeURIComponent(query)}`)).text() : before;
+      if (finds.value.trim() === query) found.innerHTML = text;
     }, 150);
-  });
-  found?.addEventListener("click", (event) => {
-    if (!event.target.closest("[data-clears]")) return;
-    event.preventDefault();
-    finds.value = "";
-    found.innerHTML = before;
-    finds.focus();
   });
 })();
