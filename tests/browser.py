@@ -138,6 +138,9 @@ class Stage:
                 self.state[who] = context.storage_state()
             yield page
             assert not said, said
+        except Exception as fault:
+            fault.add_note(f"{page.url}\n{page.inner_text('body')[:2_000]}\n{said}\n{self.server.complaints[-2_000:]}")
+            raise
         finally:
             context.close()
 
@@ -151,6 +154,7 @@ def sign_in(page: Page, who: str) -> None:
 
 def ask(page: Page, question: str) -> None:
     """As a person does: writes and presses Enter."""
+    page.wait_for_load_state()  # before that Enter breaks the line, as it does without script
     page.fill("[name=question]", question)
     page.press("[name=question]", "Enter")
 
