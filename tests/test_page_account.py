@@ -247,3 +247,17 @@ def test_every_form_takes_a_csrf_token(alice: User) -> None:
     client.force_login(alice)
     for path in ("you", "reading", "password", "second-factor", "tokens", "sessions/end", "sessions/end-others"):
         assert client.post(f"/account/{path}").status_code == 403, path
+
+
+def test_an_administrator_turns_it_off_for_who_lost_the_app_and_sees_no_secret(guarded: User, bob: User) -> None:
+    device = TOTPDevice.objects.get()
+    boss = User.objects.create_user("boss@example.org", PASSWORD, is_staff=True, roles=["users"])
+    listed = browser(boss).get(f"/admin/otp_totp/totpdevice/{device.pk}/change/")
+    assert listed.status_code == 200
+    assert device.key not in listed.content.decode()
+    path = f"/admin/otp_totp/totpdevice/{device.pk}/delete/"
+    assert browser(bob).post(path, {"post": "yes"}).status_code == 302
+    assert secondfactor.is_on(guarded)
+    browser(boss).post(path, {"post": "yes"})
+    assert not secondfactor.is_on(guarded)
+    assert AuditEntry.objects.filter(actor=boss, action__startswith="delete").exists()
