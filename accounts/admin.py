@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
+from accounts import admin_secondfactor  # noqa: F401 - registers itself
 from accounts.admin_audit import AuditedAdmin, actor
 from accounts.admin_tokens import TokenAdmin
 from accounts.locales import LANGUAGES, timezones

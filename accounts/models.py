@@ -16,6 +16,7 @@ from accounts import keys
 from accounts.fields import CanonicalEmailField
 from accounts.locales import known_language, known_timezone
 from accounts.roles import ROLES
+from accounts.sessions import Session as Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,7 +18,12 @@ MANAGE: Final = ("view", "add", "change", "delete")
 READ: Final = ("view",)
 # Role to "app.model" to actions. A superuser needs none of them.
 ADMIN_PERMISSIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "users": {"accounts.user": ("view", "add", "change"), "accounts.group": MANAGE, "accounts.token": MANAGE},
+    "users": {
+        "accounts.user": ("view", "add", "change"),
+        "accounts.group": MANAGE,
+        "accounts.token": MANAGE,
+        "otp_totp.totpdevice": ("view", "delete"),
+    },
     "system": {
         "relay.agent": ("view", "change"),
         "relay.conversation": READ,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from accounts.models import User
     from privategpt.retrieval.embedding_process import Embedded
 
+UNDO = timedelta(minutes=10)  # for so long a deletion from a page can be undone
 LEASE = timedelta(seconds=30)  # a worker that was silent for so long has lost its source
 ATTEMPTS = 5
 PAUSES = (1, 5, 15, 30)  # seconds before the next attempt at a source
@@ -103,6 +104,31 @@ def delete(source: Source) -> None:
     """The source with all that was made of it, by the index of its passages."""
     with transaction_in_turn():
         Source.objects.filter(pk=source.pk).delete()
+
+
+def put_aside(source: Source) -> None:
+    """Deletes it for every reader at once, and for good after UNDO."""
+    Source.objects.filter(pk=source.pk, deleted_at=None).update(deleted_at=timezone.now())
+
+
+def bring_back(source: Source) -> bool:
+    """Undoes `put_aside`; False when it is too late."""
+    recent = Source.objects.filter(pk=source.pk, deleted_at__gt=timezone.now() - UNDO)
+    return bool(recent.update(deleted_at=None))
+
+
+def purge() -> None:
+    """Deletes for good what was put aside longer than UNDO ago."""
+    for source in Source.objects.filter(deleted_at__lte=timezone.now() - UNDO).only("pk"):
+        delete(source)
+
+
+def try_again(source: Source) -> None:
+    """A source that failed goes back to the worker."""
+    with transaction_in_turn():
+        row = Source.objects.filter(pk=source.pk, state=State.ERROR).defer("content").first()
+        if row:
+            _release(row, State.CREATION)
 
 
 def check(*texts: str) -> None:

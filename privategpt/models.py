@@ -31,7 +31,11 @@ class SourceQuerySet(models.QuerySet["Source"]):
         readable = Q(groups__in=groups)
         if user.may_use_public:
             readable |= Q(is_public=True)
-        return self.filter(readable).distinct()
+        return self.kept().filter(readable).distinct()
+
+    def kept(self) -> Self:
+        """Without those that were deleted and are only there so that it can be undone."""
+        return self.filter(deleted_at=None)
 
     def among(self, groups: Iterable[int], *, public: bool) -> Self:
         """Those of these groups (by id), and with `public` the public ones. Says nothing about rights."""
@@ -66,6 +70,7 @@ class Source(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="It goes soon, unless undone.")
     # Last on purpose: SQLite reads a row from the front, and a long text would stand before all that follows it.
     content = models.TextField()
 
@@ -172,13 +177,25 @@ class Scenario(models.Model):
         return self.name
 
 
+UNDO_TIME = timedelta(hours=1)  # for which a deleted chat can be brought back
+
+
 class ChatQuerySet(models.QuerySet["Chat"]):
     def visible_to(self, user: User, narrowed_to: Iterable[Group] | None = None) -> Self:
         """One's own; nobody else reads a chat. `narrowed_to`: of these only such as ask no other group."""
-        own = self.filter(owner=user)
+        own = self.filter(owner=user, deleted_at=None)
         if narrowed_to is None:
             return own
         return own.exclude(groups__in=Group.objects.exclude(pk__in=[group.pk for group in narrowed_to]))
+
+    def restorable_by(self, user: User) -> Self:
+        """One's own that were deleted and can still be brought back."""
+        return self.filter(owner=user, deleted_at__gt=timezone.now() - UNDO_TIME)
+
+    def purge(self, most: int = 100) -> int:
+        """Ends deleted chats that nobody brought back in time, at most so many. Returns how many."""
+        gone = self.filter(deleted_at__lte=timezone.now() - UNDO_TIME).values_list("pk", flat=True)[:most]
+        return self.filter(pk__in=list(gone)).delete()[1].get("privategpt.Chat", 0)
 
 
 class Chat(models.Model):
@@ -191,6 +208,9 @@ class Chat(models.Model):
     use_public = models.BooleanField(default=False)
     groups = models.ManyToManyField(Group, related_name="+", blank=True)
     scenario = models.ForeignKey(Scenario, models.SET_NULL, null=True, blank=True, related_name="+")
+    backend = models.CharField(max_length=100, blank=True, default="", help_text="Chosen to answer; empty: automatic.")
+    pinned_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Restorable for an hour.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -198,10 +218,32 @@ class Chat(models.Model):
 
     class Meta:
         ordering = ("-updated_at",)
-        indexes = (models.Index(fields=["owner", "-updated_at"]),)
+        indexes = (
+            models.Index(fields=["owner", "-updated_at"]),
+            models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="chats_to_purge"),
+        )
 
     def __str__(self) -> str:
         return self.title or str(self.id)
+
+    def rename(self, title: str) -> None:
+        """An empty title keeps the old one. The chat's place in the list stays."""
+        if short := " ".join(title.split())[:200]:
+            self.title = short
+            type(self).objects.filter(pk=self.pk).update(title=short)
+
+    def pin(self, *, is_pinned: bool) -> None:
+        """To the head of the list, or back to its day."""
+        self.pinned_at = timezone.now() if is_pinned else None
+        type(self).objects.filter(pk=self.pk).update(pinned_at=self.pinned_at)
+
+    def remove(self) -> None:
+        """Out of sight at once; gone when it was not brought back in time."""
+        type(self).objects.filter(pk=self.pk).update(deleted_at=timezone.now())
+
+    def restore(self) -> None:
+        """Brings a deleted chat back as it was."""
+        type(self).objects.filter(pk=self.pk).update(deleted_at=None)
 
 
 ANSWER_LEASE = timedelta(seconds=15)  # an answer whose process was silent for so long is lost

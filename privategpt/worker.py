@@ -28,7 +28,7 @@ IDLE = 0.5  # seconds between two looks for work
 HEARTBEAT = 5.0  # seconds; a sixth of the lease
 NO_EMBEDDER = 2.0  # seconds between two looks for an embedder; doubles up to
 LONGEST_WAIT = 30.0
-TIDY = 5.0  # seconds between two looks for answers whose process has gone
+TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for deleted sources
 PROBE = "Is anybody there?"
 
 
@@ -96,6 +96,7 @@ class Worker:
         if time.monotonic() - self._tidied > TIDY:
             self._tidied = time.monotonic()
             Message.objects.lost().fail()
+            ingest.purge()
 
     def _embed(self, source: Source, embedder: str) -> None:
         with Heartbeat(source, self.name):

@@ -53,7 +53,11 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "channels",
+    "django_htmx",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "rest_framework",
     "accounts",
     "relay",
@@ -63,13 +67,16 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "privategpt.api.door.ApiDoor",
     "django.middleware.security.SecurityMiddleware",
+    "project.headers.ContentPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "project.reader.Reader",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -85,6 +92,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "privategpt.pages.shell.frame",
             ],
         },
     }
@@ -123,13 +131,17 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+SESSION_ENGINE = "accounts.sessions"
+OTP_TOTP_ISSUER = "Switchboard"
+OTP_ADMIN_HIDE_SENSITIVE_DATA = True
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "/"
 # Failed sign-ins within so many minutes that lock an e-mail address, or a network address, for as long.
 SIGN_IN: dict[str, Any] = {
     "failures": whole("SIGN_IN_FAILURES", 10, least=1),
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
 }
-LOGIN_URL = "admin:login"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
@@ -139,6 +151,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 
 # -- words and clocks ---------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # of the pages; people write and read in many more
+LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
@@ -191,6 +205,8 @@ BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES  # a source that is pasted comes as a form's field
+DATA_UPLOAD_MAX_NUMBER_FILES = 1000
 HEAD_TIMEOUT = number("HEAD_TIMEOUT", 30, least=0.1)  # seconds for a request's headers
 BODY_TIMEOUT = number("BODY_TIMEOUT", 60, least=0.1)  # seconds for its body
 

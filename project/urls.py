@@ -3,10 +3,11 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from privategpt.pages.signing import admin_sign_in
 from project import docs
 
 handler400 = "relay.api.views.bad_request"
-handler404 = "relay.api.views.not_found"
+handler404 = "project.missing.not_found"
 handler500 = "relay.api.views.server_error"
 
 urlpatterns = [
@@ -14,5 +15,7 @@ urlpatterns = [
     path("api/schema", docs.SchemaFile.as_view(), name="schema"),
     path("api/docs", docs.Docs.as_view(), name="docs"),
     path("api/v1/", include("privategpt.api.urls")),
+    path("admin/login/", admin_sign_in),
     path("admin/", admin.site.urls),
+    path("", include("privategpt.urls")),
 ]

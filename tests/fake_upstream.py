@@ -89,6 +89,7 @@ async def _first(*waits: Awaitable[Any]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)  # the next read must not meet this one
 
 
 async def _request(reader: asyncio.StreamReader) -> Request:

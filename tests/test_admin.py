@@ -39,7 +39,7 @@ def test_a_user_who_is_no_staff_stays_out(alice: User) -> None:
 
 def test_staff_sign_in_with_any_spelling_of_their_e_mail(db: None, client: Client) -> None:
     staff("users")
-    response = client.post("/admin/login/", {"username": " Staff@Example.ORG", "password": PASSWORD})
+    response = client.post("/sign-in", {"email": " Staff@Example.ORG", "password": PASSWORD})
     assert response.status_code == 302
     assert client.get(page(User, "changelist")).status_code == 200
 
@@ -54,8 +54,8 @@ def test_a_retired_administrator_is_out_at_once(db: None) -> None:
 
 def test_the_sign_in_never_leads_to_another_site(db: None, client: Client) -> None:
     staff("users")
-    fields = {"username": "staff@example.org", "password": PASSWORD, "next": "https://evil.example/"}
-    response = client.post("/admin/login/", fields)
+    fields = {"email": "staff@example.org", "password": PASSWORD, "next": "https://evil.example/"}
+    response = client.post("/sign-in", fields)
     assert "evil.example" not in response["Location"]
 
 

@@ -100,7 +100,7 @@ def test_a_new_password_ends_the_users_sessions(manager: User, alice: User) -> N
     assert signed_in(manager).post(path, WITH_PASSWORD | {"set-password": "1"}).status_code == 302
     alice.refresh_from_db()
     assert alice.check_password(NEW_PASSWORD)
-    assert not session.get("/admin/login/").context["user"].is_authenticated
+    assert not session.get("/sign-in").context["user"].is_authenticated
 
 
 def test_no_part_of_a_password_is_shown_or_can_be_searched_for(root: User, alice: User) -> None:
@@ -139,7 +139,7 @@ def test_retiring_ends_sessions_and_tokens_at_once(manager: User, alice: User) -
     alice.refresh_from_db()
     assert not alice.is_active
     assert Token.objects.all().with_key(key, Token.Kind.RELAY) is None
-    assert not session.get("/admin/login/").context["user"].is_authenticated
+    assert not session.get("/sign-in").context["user"].is_authenticated
 
 
 def test_reactivating_brings_no_token_back(manager: User, alice: User) -> None:

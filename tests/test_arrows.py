@@ -23,7 +23,8 @@ APPS = {
     "accounts": set(),
 }
 # The doors between apps that a single module holds.
-DOORS = {("privategpt.llm.relay", "relay")}
+# To ask an agent, and to look at who is connected: the latter needs no backend and reads a database row.
+DOORS = {("privategpt.llm.relay", "relay"), ("privategpt.llm.relay_status", "relay")}
 
 # First the edges, last the nouns. A package stands for all modules in it.
 LAYERS = {
@@ -35,11 +36,36 @@ LAYERS = {
         {"frames", "gojson", "ids", "limits", "models"},
     ],
     "privategpt": [
-        {"api", "openai_api", "views", "forms", "urls", "admin", "templatetags", "management"},  # how it is asked
+        {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked
         # what is done
-        {"answers", "follow", "desk", "generation", "ingest", "knowledge", "worker", "manual", "agent", "serving"},
+        {
+            "answers",
+            "follow",
+            "desk",
+            "generation",
+            "ingest",
+            "worker",
+            "knowledge",
+            "reading",
+            "manual",
+            "agent",
+            "serving",
+        },
         # means: no request in here, values go in and out
-        {"prompts", "llm", "retrieval", "grounding", "citing", "growing", "saving", "writing", "orphan"},
+        {
+            "prompts",
+            "llm",
+            "retrieval",
+            "rendering",
+            "colouring",
+            "formulas",
+            "grounding",
+            "citing",
+            "growing",
+            "saving",
+            "writing",
+            "orphan",
+        },
         {"models"},  # nouns
     ],
 }

@@ -71,9 +71,9 @@ def test_secrets_and_data_are_for_their_owner_alone(fresh: Server) -> None:
 
 def signs_in(server: Server, email: str, password: str) -> bool:
     with httpx.Client(base_url=server.url, trust_env=False) as client:
-        client.get("/admin/login/")
-        form = {"username": email, "password": password, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
-        return client.post("/admin/login/", data=form).status_code == 302
+        client.get("/sign-in")
+        form = {"email": email, "password": password, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+        return client.post("/sign-in", data=form).status_code == 302
 
 
 def test_given_credentials_count_and_are_not_shown(tmp_path: Path) -> None:

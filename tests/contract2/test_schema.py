@@ -47,7 +47,7 @@ def test_the_document_is_for_those_who_are_signed_in(root: User, path: str) -> N
     browser = Client()
     stranger = browser.get(path)
     assert stranger.status_code == 302
-    assert stranger.headers["Location"].startswith("/admin/login/")
+    assert stranger.headers["Location"].startswith("/sign-in?next=")
     browser.force_login(root)
     page = browser.get(path)
     assert page.status_code == 200

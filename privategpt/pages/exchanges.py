@@ -1,0 +1,197 @@
+"""A question and its answer as a page shows them, with what the reader may see of its sources now."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from django.template.loader import render_to_string
+from django.utils.formats import number_format
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language, gettext
+
+from privategpt import rendering
+from privategpt.llm.refusals import REFUSALS
+from privategpt.models import Chat, Citation, Message, Source
+from privategpt.pages.asking import backends
+from privategpt.retrieval.passages import SEPARATOR
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from accounts.models import User
+
+STEP = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
+SHOWN = 50  # exchanges of a page; earlier ones are a page of their own
+CUT = 700  # characters of a passage in the margin; nine lines hold fewer
+UNDER_WAY = {Message.State.WAITING, Message.State.ANSWERING}
+NUMBER = re.compile(r"\[\^?(\d{1,4})(?:[^\]\n]{0,40})\]")
+MARKUP = re.compile(r"^[ \t]*(?:#{1,6}|[-*+>]|\d+\.)[ \t]+|[*`]{1,3}|^[-=|: \t]{3,}$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A cited passage in the margin."""
+
+    number: int
+    title: str
+    path: str
+    passage: str
+    url: str
+    is_named: bool  # by the answer, so far
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One question and its answer."""
+
+    message: Message
+    sources: list[Entry]
+    withheld: frozenset[int]
+
+    @property
+    def anchor(self) -> str:
+        return f"m{self.message.position}"
+
+    @property
+    def is_growing(self) -> bool:
+        return self.message.state in UNDER_WAY
+
+    @property
+    def is_refused(self) -> bool:
+        """The answer is that there is none."""
+        message = self.message
+        known = REFUSALS.get(message.language, REFUSALS["en"])
+        return "searched" in message.trace and message.answer.strip().rstrip(".") == known.rstrip(".")
+
+    @property
+    def html(self) -> SafeString:
+        numbers = frozenset(entry.number for entry in self.sources)
+        return rendering.render(self.message.answer, rendering.Cited(self.anchor, numbers, self.withheld))
+
+    @property
+    def read(self) -> int:
+        """How many passages the model was given."""
+        return len(self.message.trace.get("used") or self.message.trace.get("found") or [])
+
+    @property
+    def heading(self) -> str:
+        return gettext("%(cited)d of %(read)d passages cited") % {"cited": len(self.sources), "read": self.read}
+
+    @property
+    def error(self) -> str:
+        """The sentence of what went wrong, in the reader's language where it is one of ours."""
+        return gettext(self.message.error) if self.message.error else gettext("The answer failed.")
+
+    @property
+    def by(self) -> str:
+        """Who answered, and in what time."""
+        seconds = (self.message.trace.get("times") or {}).get("done")
+        took = f"{number_format(seconds / 1000, 1)} s" if seconds is not None else ""
+        return " · ".join(filter(None, (backend_label(self.message), took)))
+
+    @property
+    def nearest(self) -> str:
+        """What a refusal says about the search: the best likeness, when it went by meaning."""
+        cosines = [found["cosine"] for found in self.message.trace.get("found") or [] if found.get("cosine")]
+        return number_format(max(cosines), 2) if cosines else ""
+
+
+def backend_label(message: Message) -> str:
+    if message.backend == "quoting":
+        return gettext("Quoted")
+    if model := message.trace.get("model"):
+        return str(model)
+    return next((each.label for each in backends() if each.name == message.backend), "") if message.backend else ""
+
+
+def exchanges_of(chat: Chat, user: User, *, before: int | None = None) -> tuple[list[Exchange], bool]:
+    """The last ones, or those before a position, in order; and whether there are earlier ones."""
+    messages = chat.messages.order_by("-position")
+    if before is not None:
+        messages = messages.filter(position__lt=before)
+    found = list(messages[: SHOWN + 1])
+    return _exchanges(list(reversed(found[:SHOWN])), user), len(found) > SHOWN
+
+
+def exchange_of(message: Message, user: User) -> Exchange:
+    return _exchanges([message], user)[0]
+
+
+def _exchanges(messages: Sequence[Message], user: User) -> list[Exchange]:
+    rows = _citations(messages, user)
+    return [_exchange(message, rows[message.pk]) for message in messages]
+
+
+def _citations(messages: Sequence[Message], user: User) -> dict[UUID, list[tuple[Citation, bool]]]:
+    """Of each message, those it cites (all while it grows), and whether the reader may see the source now."""
+    growing = [message.pk for message in messages if message.state in UNDER_WAY]
+    rows = Citation.objects.filter(message__in=[message.pk for message in messages])
+    rows = (rows.filter(is_cited=True) | rows.filter(message__in=growing)).order_by("message", "number")
+    rows = rows.select_related("source").defer("source__content")
+    visible = frozenset(
+        Source.objects.visible_to(user)
+        .filter(pk__in=rows.order_by().values("source"))
+        .order_by()
+        .values_list("pk", flat=True)
+    )
+    found: dict[UUID, list[tuple[Citation, bool]]] = defaultdict(list)
+    for row in rows:
+        found[row.message_id].append((row, row.source_id in visible))
+    return found
+
+
+def _exchange(message: Message, rows: Sequence[tuple[Citation, bool]]) -> Exchange:
+    named = {int(number) for number in NUMBER.findall(message.answer)} if message.state in UNDER_WAY else None
+    shown = [_entry(row, is_named=named is None or row.number in named) for row, is_visible in rows if is_visible]
+    return Exchange(message, shown, frozenset(row.number for row, is_visible in rows if not is_visible))
+
+
+def _entry(row: Citation, *, is_named: bool) -> Entry:
+    return entry(
+        row.number,
+        row.source.title,
+        row.heading,
+        row.context,
+        str(row.source_id),
+        (row.start, row.end),
+        is_named=is_named,
+    )
+
+
+def entry(
+    number: int, title: str, heading: str, context: str, source: str, place: tuple[int, int], *, is_named: bool = False
+) -> Entry:
+    """The entry in the margin for a passage that the reader may see."""
+    path = STEP.join(part for part in heading.split(SEPARATOR) if part and part != title)
+    where = urlencode({"start": place[0], "end": place[1]})
+    url = f"/sources/{source}/?{where}#passage"
+    return Entry(number, title or gettext("Untitled"), path, _plain(context, heading), url, is_named)
+
+
+def _plain(context: str, heading: str) -> str:
+    """The passage's words without Markdown's signs, as far as the margin shows them."""
+    text = MARKUP.sub("", context[: 2 * CUT]).strip()
+    for part in heading.split(SEPARATOR):
+        text = text.removeprefix(part.strip()).lstrip()
+    return " ".join(text.split())[:CUT]
+
+
+def piece(exchange: Exchange) -> SafeString:
+    """The exchange as HTML; a finished one from memory. It holds nothing of the request: no token, no session."""
+    if exchange.is_growing:
+        return _piece(exchange)
+    message = exchange.message
+    rights = f"{[entry.number for entry in exchange.sources]} {sorted(exchange.withheld)}"
+    titles = "\0".join(entry.title for entry in exchange.sources)
+    facts = (message.pk, message.state, message.finished_at, message.position, get_language(), rights, titles)
+    key = f"piece {facts}".encode()
+    return rendering.rendered.get(key) or rendering.rendered.keep(key, _piece(exchange))
+
+
+def _piece(exchange: Exchange) -> SafeString:
+    return mark_safe(render_to_string("chats/_exchange.html", {"exchange": exchange}))  # noqa: S308 - a template's

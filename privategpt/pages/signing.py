@@ -1,0 +1,115 @@
+"""Signing in and out. Every failure reads the same, so nobody learns who has an account."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth import authenticate, login, logout
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render, resolve_url
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts import secondfactor
+from accounts.addresses import peer
+from accounts.models import User
+from accounts.sessions import ADDRESS, DEVICE
+
+HALF_WAY: Final = "half_way"  # in the session: who gave the right password, when, and where they want to go
+CODE_WITHIN = 300  # seconds between the password and the code
+
+
+class SignInForm(forms.Form):
+    """The address is no EmailField: what is no address fails as one that is unknown."""
+
+    email = forms.CharField(max_length=254)
+    password = forms.CharField(max_length=1024, strip=False)
+
+
+@sensitive_post_parameters("password")
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in(request: HttpRequest, to: str = "") -> HttpResponse:
+    """The password; with a second factor, the code is asked for on the next page."""
+    wanted = request.POST.get("next") or request.GET.get("next") or to
+    if request.user.is_authenticated:
+        return redirect(own_page(request, wanted))
+    shown: dict[str, Any] = {"next": wanted, "email": request.POST.get("email", "")}
+    if request.method != "POST":
+        return render(request, "account/sign_in.html", shown)
+    user, wrong = _opened(request)
+    if user is None:
+        return render(request, "account/sign_in.html", shown | {"wrong": wrong}, status=422)
+    if secondfactor.is_on(user):
+        request.session.cycle_key()
+        request.session[HALF_WAY] = {"user": str(user.pk), "at": time.time(), "next": wanted}
+        return redirect("sign-in-code")
+    return _let_in(request, user, wanted)
+
+
+def _opened(request: HttpRequest) -> tuple[User | None, str]:
+    posted = request.POST
+    form = SignInForm({"email": posted.get("email", posted.get("username")), "password": posted.get("password")})
+    if form.is_valid():
+        email, password = form.cleaned_data["email"], form.cleaned_data["password"]
+        try:
+            found: Any = authenticate(request, username=email, password=password)
+        except ValidationError as locked:  # too many failures: even the right password does not open now
+            return None, locked.messages[0]
+        if found is not None:
+            return found, ""
+    return None, gettext("Email and password do not match.")
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in_code(request: HttpRequest) -> HttpResponse:
+    """The six digits. The password was right, but nobody is signed in yet."""
+    half_way = request.session.get(HALF_WAY, {})
+    user = User.objects.filter(pk=half_way.get("user"), is_active=True).first()
+    if user is None or not 0 <= time.time() - half_way["at"] <= CODE_WITHIN:
+        request.session.pop(HALF_WAY, None)
+        return redirect("sign-in")
+    if request.method != "POST":
+        return render(request, "account/sign_in_code.html")
+    if not secondfactor.matches(user, request.POST.get("code", "")):
+        wrong = gettext("That code does not match. Wait for the next one; each wrong code makes the pause longer.")
+        return render(request, "account/sign_in_code.html", {"wrong": wrong}, status=422)
+    del request.session[HALF_WAY]
+    return _let_in(request, user, half_way["next"])
+
+
+def _let_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
+    login(request, user)
+    request.session[DEVICE] = request.headers.get("User-Agent", "")
+    request.session[ADDRESS] = peer(request)
+    return redirect(own_page(request, wanted))
+
+
+def own_page(request: HttpRequest, wanted: str) -> str:
+    """Where the reader wanted to go, if that is one of our own pages."""
+    if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None, require_https=request.is_secure()):
+        return wanted
+    return resolve_url(settings.LOGIN_REDIRECT_URL)
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """By a form only: a link in somebody's text must not do it."""
+    logout(request)
+    return redirect("sign-in")
+
+
+@sensitive_post_parameters("password")
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """In place of the admin site's own page, which knows no second factor. Programs post `username` to it."""
+    if request.user.is_authenticated and not getattr(request.user, "is_staff", False):
+        raise Http404
+    return sign_in(request, to=resolve_url("admin:index"))

@@ -1,0 +1,80 @@
+"""One's own tokens: made, shown once, revoked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts.addresses import peer
+from accounts.models import Token
+from accounts.people import Actor
+from privategpt.api.credentials import SCOPES
+from privategpt.pages.account_forms import ANSWER, TokenForm, abilities
+from privategpt.pages.shell import UserRequest
+
+MOST_TOKENS = 200  # of one user; programs' sign-ins do not count
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def tokens(request: UserRequest) -> HttpResponse:
+    """The key goes into the page that answers its making; a redirect would have to keep it somewhere."""
+    form = TokenForm(request.user, request.POST if request.method == "POST" else None)
+    if not form.is_bound:
+        return _page(request, form)
+    if form.is_valid() and _live(request).exclude(kind=Token.Kind.API, scopes=[]).count() >= MOST_TOKENS:
+        form.add_error(None, gettext("You have %(most)d tokens already. Revoke some.") % {"most": MOST_TOKENS})
+    if not form.is_valid():
+        return _page(request, form, status=422)
+    token, key = _make(request, form)
+    return _page(request, TokenForm(request.user), made=token, key=key)
+
+
+def _make(request: UserRequest, form: TokenForm) -> tuple[Token, str]:
+    wanted = form.cleaned_data
+    scopes = [scope for scope in SCOPES if scope in wanted["may"]]
+    with transaction.atomic():
+        token, key = Token.objects.issue(
+            form.kind, request.user, name=wanted["name"], days=wanted["ends"], scopes=scopes
+        )
+        if wanted.get("groups") and token.kind == Token.Kind.API:
+            token.narrow(wanted["groups"])
+        Actor(request.user, peer(request), "browser").record("add token", token)
+    return token, key
+
+
+@require_POST
+@login_required
+def revoke_token(request: UserRequest, pk: int) -> HttpResponse:
+    token = get_object_or_404(_live(request), pk=pk)
+    with transaction.atomic():
+        Token.objects.filter(pk=token.pk).revoke()
+        Actor(request.user, peer(request), "browser").record("revoke token", token)
+    return redirect("tokens")
+
+
+def _live(request: UserRequest) -> Any:
+    return Token.objects.live().filter(user=request.user)
+
+
+def _page(request: UserRequest, form: TokenForm, status: int = 200, **made: Any) -> HttpResponse:
+    rows = [_row(token, request) for token in _live(request).prefetch_related("groups").order_by("-pk")[:500]]
+    shown = {"form": form, "rows": rows, "here": "tokens", **made}
+    return render(request, "account/tokens.html", shown, status=status)
+
+
+def _row(token: Token, request: UserRequest) -> dict[str, Any]:
+    words = dict(abilities(request.user))
+    if token.kind == Token.Kind.AGENT:
+        may = [words.get(ANSWER, ANSWER)]
+    else:
+        may = [words.get(scope, scope) for scope in token.scopes]
+    return {"token": token, "may": may, "groups": list(token.groups.all())}

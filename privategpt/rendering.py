@@ -1,0 +1,330 @@
+"""Markdown that a model wrote, as HTML that can be trusted: html off, an allow-list as the last gate, nothing that
+loads by itself. Pure but for a bounded store of what was rendered."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import nh3
+from django.templatetags.static import static
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language, gettext
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+from mdit_py_plugins.footnote import footnote_plugin
+
+from privategpt.colouring import coloured
+from privategpt.formulas import formula, math_plugin
+
+LONGEST = 200_000  # characters; a longer text is shown as it was written
+MOST_LINES = 20_000  # a text of more lines too: each costs, however short
+KEPT_CHARACTERS = 16 << 20  # of rendered HTML in memory
+
+# Characters that hide, or that turn the order of others: controls, bidirectional marks that embed or override,
+# zero-width blanks, and the tags by which text is smuggled past readers. Joiners stay: scripts and emoji need them.
+HIDDEN = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u180e\u200b\u202a-\u202e\u2028\u2029\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+# As the answer's own check writes them: [2], [1, 3], [^1], [1-3].
+MARKER = re.compile(r"[ \t]?[\[【][ \t]?\^?(\d{1,4}(?:[ \t]*[,;–-][ \t]*\^?\d{1,4}){0,9})[ \t]?[\]】]")  # noqa: RUF001
+RANGE = re.compile(r"(\d+)(?:[ \t]*[–-][ \t]*\^?(\d+))?")  # noqa: RUF001
+TASK = re.compile(r"\[([ xX])\][ \t]+")
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+COPY_BUTTON = (
+    '<button class="button plain low" type="button" data-copy="{}">'
+    '<svg class="i" aria-hidden="true"><use href="{}#copy"/></svg><span>{}</span></button>'
+)
+COPY = '<button data-copy=""></button>'  # the gate lets nothing else of a button through
+MATH_TAGS = words(
+    "math mi mn mo mtext mspace mrow mfrac msqrt mroot mstyle merror mpadded mphantom msub msup msubsup munder mover "
+    "munderover mmultiscripts mprescripts mtable mtr mtd menclose"
+)
+TAGS = MATH_TAGS | words(
+    "p br hr h3 h4 ul ol li blockquote em strong s code pre a table thead tbody tr th td div section sup span button "
+    "input"
+)
+ATTRIBUTES: dict[str, set[str]] = {
+    "a": {"href", "id", "aria-label"},
+    "li": {"id"},
+    "ol": {"start"},
+    "div": {"tabindex", "role", "aria-label"},
+    "pre": {"tabindex", "role", "aria-label"},
+    "button": {"data-copy"},
+    "input": {"disabled", "checked", "aria-label"},
+    "math": {"xmlns"},
+    "mo": {"stretchy", "fence", "form", "separator", "lspace", "rspace", "movablelimits", "minsize", "maxsize"},
+    "mi": {"mathvariant"},
+    "mspace": {"width"},
+    "mfrac": {"linethickness"},
+    "mtable": {"columnalign", "rowspacing"},
+    "mtd": {"columnalign"},
+    "mover": {"accent"},
+    "munder": {"accentunder"},
+    "mstyle": {"displaystyle", "scriptlevel"},
+    "menclose": {"notation"},
+}
+CLASSES = {
+    "a": {"mark"},
+    "span": {"k", "s", "c"},
+    "div": {"code", "scroll"},
+    "section": {"footnotes"},
+    "th": {"end"},
+    "td": {"end"},
+}
+GATE = nh3.Cleaner(
+    tags=set(TAGS),
+    attributes=ATTRIBUTES,
+    allowed_classes=CLASSES,
+    tag_attribute_values={"math": {"display": {"block", "inline"}}},
+    set_tag_attribute_values={"input": {"type": "checkbox"}},
+    url_schemes={"http", "https", "mailto"},
+    link_rel="noopener noreferrer nofollow",
+    generic_attribute_prefixes=None,
+)
+
+
+def visible(text: str) -> str:
+    """The text with its hidden characters spelt out, as ⟨U+202E⟩; what is stored stays as it is."""
+    return HIDDEN.sub(_spelt, text)
+
+
+def _spelt(match: re.Match[str]) -> str:
+    return f"⟨U+{ord(match[0]):04X}⟩"
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """The numbers that become jacks and those that the reader may not follow any more.
+
+    `anchor` begins the id of each entry in the panel: number 2 is `#{anchor}-s2`."""
+
+    anchor: str = ""
+    shown: frozenset[int] = frozenset()
+    withheld: frozenset[int] = frozenset()
+
+
+NOTHING_CITED = Cited()
+
+
+def render(markdown_text: str, cited: Cited = NOTHING_CITED) -> SafeString:
+    """The text as HTML, from memory when the same was rendered for the same reader's rights and language."""
+    key = _digest(markdown_text, cited)
+    return rendered.get(key) or rendered.keep(key, _render(markdown_text, cited))
+
+
+def _digest(text: str, cited: Cited) -> bytes:
+    rights = f"{cited.anchor} {sorted(cited.shown)} {sorted(cited.withheld)} {get_language()}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=rights.encode()[:64], digest_size=20).digest()
+
+
+def _render(text: str, cited: Cited) -> SafeString:
+    text = visible(text.replace("\r\n", "\n").replace("\r", "\n"))
+    if len(text) > LONGEST or text.count("\n") > MOST_LINES:
+        return as_written(text)
+    try:
+        html = MARKDOWN.render(text, {"cited": cited, "docId": cited.anchor or "text"})
+    except RecursionError:
+        return as_written(text)
+    copy = format_html(COPY_BUTTON, gettext("Copied"), static("icons.svg"), gettext("Copy"))
+    return mark_safe(GATE.clean(html).replace(COPY, copy))  # noqa: S308 - it went through the gate
+
+
+def as_written(text: str) -> SafeString:
+    """The text itself, its lines kept."""
+    return format_html('<pre tabindex="0">{}</pre>', text)
+
+
+class Rendered:
+    """What was rendered lately, by digest; bounded by its characters."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._size = most, 0
+        self._html: OrderedDict[bytes, SafeString] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: bytes) -> SafeString | None:
+        with self._lock:
+            if key in self._html:
+                self._html.move_to_end(key)
+            return self._html.get(key)
+
+    def keep(self, key: bytes, html: SafeString) -> SafeString:
+        with self._lock:
+            if key not in self._html and len(html) <= self._most:
+                self._html[key] = html
+                self._size += len(html)
+            while self._size > self._most:
+                self._size -= len(self._html.popitem(last=False)[1])
+        return html
+
+
+rendered = Rendered(KEPT_CHARACTERS)
+
+
+# -- what becomes of tokens -----------------------------------------------------------------------
+
+
+def _is_absolute(url: str) -> bool:
+    """Links lead out of here or nowhere: a relative one would mean a page of ours that the model made up."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return (parts.scheme in {"http", "https"} and bool(parts.netloc)) or parts.scheme == "mailto"
+
+
+def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """A link: nothing is fetched before a person asks for it."""
+    token = tokens[index]
+    source = str(token.attrGet("src") or "")
+    words = renderer.renderInlineAsText(token.children or [], options, env).strip() or source
+    if env.get("in_link"):
+        return escapeHtml(words)
+    return f'<a href="{escapeHtml(source)}">{escapeHtml(words)}</a>'
+
+
+def _fence(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    token = tokens[index]
+    info = token.info.split()
+    name = info[0][:40] if info else ""
+    label = escape(f"{gettext('Code')}: {name}" if name else gettext("Code"))
+    body = coloured(token.content, name, env)
+    head = f"<div><span>{escape(name)}</span>{COPY}</div>"
+    return (
+        f'<div class="code">{head}<pre tabindex="0" role="group" aria-label="{label}"><code>{body}</code></pre></div>'
+    )
+
+
+def _table_open(*_: Any) -> str:
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(gettext("Table"))}"><table>'
+
+
+def _table_close(*_: Any) -> str:
+    return "</table></div>"
+
+
+def _mark(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    number, cited = tokens[index].meta["number"], env["cited"]
+    label = escape(gettext("Source %(number)d") % {"number": number})
+    if number in cited.withheld:
+        return f" [{number}: {escape(gettext('no longer yours to read'))}]"
+    return f'<a class="mark" href="#{escape(cited.anchor)}-s{number}" aria-label="{label}">{number}</a>'
+
+
+def _checkbox(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    is_done = tokens[index].meta["done"]
+    label = escape(gettext("Done") if is_done else gettext("Not done"))
+    return f'<input disabled aria-label="{label}"{" checked" if is_done else ""}> '
+
+
+def _formula(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    return formula(tokens[index].content, is_block=tokens[index].block, env=env)
+
+
+# -- what becomes of the whole --------------------------------------------------------------------
+
+
+def _shape(state: StateCore) -> None:
+    """Headings under the question's, cells aligned by class, marks and boxes in the text."""
+    first = 0
+    for index, token in enumerate(state.tokens):
+        if token.type in {"heading_open", "heading_close"}:
+            first = first or int(token.tag[1])
+            token.tag = "h3" if token.hidden or _level(token) <= first else "h4"
+        elif token.type in {"th_open", "td_open"}:
+            _align(token)
+        elif token.type == "inline" and token.children:
+            if index >= 2 and state.tokens[index - 2].type == "list_item_open":
+                _tick(token)
+            token.children = _marked(token.children, state.env["cited"])
+
+
+def _level(token: Token) -> int:
+    return len(token.markup) if token.markup.startswith("#") else 1 + (token.markup == "-")
+
+
+def _align(token: Token) -> None:
+    style = str(token.attrs.pop("style", ""))
+    if style.endswith("right"):
+        token.attrSet("class", "end")
+
+
+def _tick(token: Token) -> None:
+    first = (token.children or [])[0]
+    if first.type == "text" and (found := TASK.match(first.content)):
+        first.content = first.content[found.end() :]
+        box = Token("checkbox", "", 0, meta={"done": found[1] != " "})
+        token.children = [box, *(token.children or [])]
+
+
+def _marked(children: Sequence[Token], cited: Cited) -> list[Token]:
+    found: list[Token] = []
+    depth = 0
+    for child in children:
+        depth += child.nesting if child.type in {"link_open", "link_close"} else 0
+        if child.type != "text" or depth or ("[" not in child.content and "【" not in child.content):
+            found.append(child)
+        else:
+            found.extend(_split(child.content, cited))
+    return found
+
+
+def _split(text: str, cited: Cited) -> list[Token]:
+    """The text with a token for each number that was supplied; other brackets stay text."""
+    tokens: list[Token] = []
+    end = 0
+    for match in MARKER.finditer(text):
+        numbers = [number for number in _numbers(match[1]) if number in cited.shown or number in cited.withheld]
+        if numbers:
+            tokens.append(Token("text", "", 0, content=text[end : match.start()]))
+            tokens.extend(Token("mark", "", 0, meta={"number": number}) for number in numbers)
+            end = match.end()
+    return [*tokens, Token("text", "", 0, content=text[end:])]
+
+
+def _numbers(text: str) -> Collection[int]:
+    """Each once: `1, 3` is two, `1-3` is three."""
+    found: dict[int, None] = {}
+    for first, last in RANGE.findall(text):
+        begin, end = int(first), int(last or first)
+        found |= dict.fromkeys(range(begin, min(end, begin + 20) + 1) if end >= begin else (begin, end))
+    return found
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable(["table", "strikethrough"])
+    parser.validateLink = _is_absolute  # type: ignore[method-assign]
+    parser.use(footnote_plugin).use(math_plugin)
+    parser.core.ruler.push("shape", _shape)
+    rules = {
+        "image": _image,
+        "fence": _fence,
+        "code_block": _fence,
+        "mark": _mark,
+        "checkbox": _checkbox,
+        "formula": _formula,
+        "table_open": _table_open,
+        "table_close": _table_close,
+    }
+    for name, rule in rules.items():
+        parser.add_render_rule(name, rule)
+    return parser
+
+
+MARKDOWN = _parser()
