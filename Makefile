@@ -40,8 +40,8 @@ lock: setup-dev
 	@$(LOCK) --group embedder -c requirements.txt -o requirements-embedder.txt
 	@! grep -nE '://|^-' requirements*.txt
 
-setup: $(DONE)/requirements
-setup-dev: $(DONE)/requirements-dev
+setup: $(DONE)/requirements $(DONE)/messages
+setup-dev: $(DONE)/requirements-dev $(DONE)/messages
 model: $(DONE)/model
 embedder: $(DONE)/embedder
 
@@ -61,6 +61,11 @@ $(DONE)/requirements: requirements.txt | $(PY)
 	@echo "Installing the packages of requirements.txt into $(VENV) ..."
 	@$(call install,-r requirements.txt)
 	@mkdir -p $(DONE) && touch $@
+
+# The translations as Django reads them; they are not committed, and a fresh machine has no gettext tools.
+$(DONE)/messages: $(wildcard locale/*/LC_MESSAGES/*.po) | $(DONE)/requirements
+	@$(PY) -m project.messages
+	@touch $@
 
 $(DONE)/requirements-dev: requirements-dev.txt | $(DONE)/requirements
 	@echo "Installing the packages of requirements-dev.txt into $(VENV) ..."

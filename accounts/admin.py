@@ -61,12 +61,12 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     form = UserForm  # Django's would show parts of the password's hash
     add_fieldsets = (
         (None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),
-        ("What they may do", {"fields": ("roles", "groups")}),
+        ("What they may do", {"fields": ("roles", "groups", "may_use_public")}),
         ("Preferences", {"fields": ("language", "timezone")}),
     )
     fieldsets = (
         (None, {"fields": ("email", "name", "sign_in")}),
-        ("What they may do", {"fields": ("roles", "groups")}),
+        ("What they may do", {"fields": ("roles", "groups", "may_use_public")}),
         ("Preferences", {"fields": ("language", "timezone")}),
         ("Administration", {"fields": RIGHTS}),
         ("State", {"fields": ("is_active", "last_login", "created_at")}),

@@ -9,7 +9,7 @@ LONGEST = 128  # characters of a marker; anything longer is text
 
 MARKER = re.compile(r"[ \t]?[\[【][ \t]?\^?\d{1,9}(?:[ \t]*[,;–-][ \t]*\^?\d{1,9}){0,9}[ \t]?[\]】]")  # noqa: RUF001
 # The start of what may become a marker, a fence or the end of a paragraph.
-OPEN = re.compile(r"(?:[ \t]?[\[【][\^\d,;\-– \t]*|[ \t]|`+|\n)\Z")  # noqa: RUF001
+OPEN = re.compile(r"(?:[ \t]?[\[【][\^\d,;\-– \t]*|[ \t]|`+|\n[ \t\n]*)\Z")  # noqa: RUF001
 TOKEN = re.compile(rf"{MARKER.pattern}|`+|\n[ \t]*\n")
 NUMBER = re.compile(r"\d+")
 

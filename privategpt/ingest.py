@@ -168,6 +168,11 @@ def is_waiting() -> bool:
     return _waiting(timezone.now()).exists()
 
 
+def is_unfinished() -> bool:
+    """Whether any source still lacks vectors and is not given up."""
+    return Source.objects.filter(state__in=[State.CREATION, State.PROCESSING]).exists()
+
+
 def claim(worker: str) -> Source | None:
     """The source that has waited longest, now this worker's; None when nothing is to be done.
 

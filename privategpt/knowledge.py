@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from django.db import transaction
-
 from accounts.models import Group
 from accounts.people import Actor
 from privategpt import ingest
 from privategpt.models import Source
+from privategpt.writing import transaction_in_turn
 
 
 def delete_group(actor: Actor, group: Group) -> None:
@@ -15,7 +14,7 @@ def delete_group(actor: Actor, group: Group) -> None:
 
     Raises Group.DoesNotExist if it has just been deleted.
     """
-    with transaction.atomic():
+    with transaction_in_turn():
         # Locked first, so that a source that is being stored into it is in whole before this, or not at all.
         group = Group.objects.select_for_update().get(pk=group.pk)
         shared = Source.objects.filter(groups__in=Group.objects.exclude(pk=group.pk))

@@ -62,7 +62,8 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._growing: dict[UUID, Saved] = {}
         self._ended: dict[UUID, Saved] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0  # the loop's time at which it fires
         self._work: asyncio.Task[None] | None = None
         self._begun_at = float("-inf")
         self._is_closed = False
@@ -92,11 +93,11 @@ class Saver:
         if self._work or self._is_closed:
             return  # what is at work plans the next one when it ends
         due = max(self._loop.time() + within, self._begun_at + GAP)
-        if self._timer and self._timer.when() <= due:
+        if self._timer and self._due <= due:
             return
         if self._timer:
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._start)
+        self._timer, self._due = self._loop.call_at(due, self._start), due
 
     def _start(self) -> None:
         self._timer = None

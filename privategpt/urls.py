@@ -4,6 +4,8 @@ from django.urls import path
 
 from privategpt.pages import (
     account,
+    agents,
+    bench,
     chats,
     exports,
     secondfactor,
@@ -47,7 +49,9 @@ urlpatterns = [
     path("account/sessions", sessions.sessions, name="sessions"),
     path("account/sessions/end", sessions.end_session, name="end-session"),
     path("account/sessions/end-others", sessions.end_other_sessions, name="end-other-sessions"),
+    path("agents", agents.agents, name="agents"),
     path("sources", sources.sources, name="sources"),
+    path("sources/bench", bench.bench, name="bench"),
     path("sources/moving", sources.moving, name="moving-sources"),
     path("sources/write", sources.write, name="write-source"),
     path("sources/<uuid:pk>/", source.source, name="source"),

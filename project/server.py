@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import socket
 import time
 from types import FrameType
@@ -73,6 +74,7 @@ def config(host: str, port: int) -> uvicorn.Config:
 
 def run(host: str, port: int, listener: socket.socket | None = None) -> None:
     """Serves until a signal comes; returns when everything is written and closed. `listener` is open already."""
+    _allow_many_files()
     program = config(host, port)
     program.load()
     # What is loaded by now never dies. Without this, each full collection walks all of Django
@@ -80,3 +82,12 @@ def run(host: str, port: int, listener: socket.socket | None = None) -> None:
     gc.collect()
     gc.freeze()
     DrainingServer(program).run(sockets=[listener] if listener else None)
+
+
+def _allow_many_files() -> None:
+    """Every agent and every asker is an open file, and many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * settings.RELAY["max_agents"] + 4096
+    within = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < within:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (within, hard))

@@ -72,6 +72,7 @@ class Question(msgspec.Struct, eq=False):
     temperature: float | None = None
     on_delta: Callable[[str], None] | None = None
     on_late: Callable[[frames.Answer], None] | None = None
+    last_resort: Callable[[Agent], bool] | None = None  # agents that are asked only when there are no others
     waited: float = 0.0  # seconds in the queue
     shown: bool = False  # a delta was passed on
 
@@ -158,13 +159,21 @@ class Dispatcher:
     async def _open(self, question: Question, deadline: float) -> frames.Answer:
         failed: list[Agent] = []
         while True:
-            agent = self.pool.take(failed) or await self._wait(question, deadline, avoid=failed)
+            avoid = failed + self._last_resorts(question)
+            agent = self.pool.take(avoid) or await self._wait(question, deadline, avoid=avoid, again=bool(failed))
             try:
                 return await self._put(agent, question, deadline)
             except Lost:
                 failed.append(agent)
                 if len(failed) > RETRIES or not self._may_retry(question, deadline) or not self._others(failed):
                     raise
+
+    def _last_resorts(self, question: Question) -> list[Agent]:
+        """Agents that this ask leaves out, because there are others."""
+        if question.last_resort is None:
+            return []
+        spared = [agent for agent in self.pool.agents.values() if question.last_resort(agent)]
+        return spared if len(spared) < len(self.pool.agents) else []
 
     def _others(self, failed: list[Agent]) -> bool:
         return any(agent not in failed for agent in self.pool.agents.values())
@@ -207,12 +216,18 @@ class Dispatcher:
         raise ConversationAgentGone if self.pool.agents else NoAgents
 
     async def _wait(
-        self, question: Question, deadline: float, *, agent: Agent | None = None, avoid: Sequence[Agent] = ()
+        self,
+        question: Question,
+        deadline: float,
+        *,
+        agent: Agent | None = None,
+        avoid: Sequence[Agent] = (),
+        again: bool = False,
     ) -> Agent:
         """A slot, after some time in the queue."""
         if not self.pool.agents:
             raise NoAgents
-        waiter = self.pool.enqueue(question.owner, agent=agent, avoid=tuple(avoid))
+        waiter = self.pool.enqueue(question.owner, agent=agent, avoid=tuple(avoid), again=again)
         waiter.until = min(waiter.since + self.limits.queue_wait, deadline)
         self.waiters.add(waiter)
         try:

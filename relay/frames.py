@@ -17,6 +17,7 @@ CANCEL: Final = "cancel"
 
 LONGEST_ID = 200  # characters of a connection or conversation id that we keep
 MOST_CONCURRENCY = 1024  # what an agent may declare
+MOST_LENIENT = 1 << 18  # longer texts are read strictly only: what is made to take long takes seconds in Go's ways
 _KEYS = frozenset({"id", "message", "data"})
 _ANSWER_KEYS = frozenset({"id", "response_id", "conversation_id", "content", "error"})
 
@@ -93,7 +94,8 @@ def decode(raw: str | bytes) -> Frame:
     try:
         return _frame.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
+        if len(raw) > MOST_LENIENT:
+            raise BadFrame("it is too long for what is wrong with it") from None
     try:
         found = gojson.fields(raw, _KEYS)
     except gojson.NotJSON as fault:
@@ -120,7 +122,8 @@ def answer(data: str) -> Answer:
     try:
         return _answer.decode(data)
     except (msgspec.DecodeError, RecursionError):
-        pass
+        if len(data) > MOST_LENIENT:
+            raise BadAnswer("The answer is no strict JSON object.") from None
     try:
         found = gojson.fields(data, _ANSWER_KEYS)
     except gojson.NotJSON:

@@ -317,22 +317,26 @@ class Pool:
 
     # -- the queue ------------------------------------------------------------------------------
 
-    def enqueue(self, user: str, *, agent: Agent | None = None, avoid: Collection[Agent] = ()) -> Waiter:
+    def enqueue(
+        self, user: str, *, agent: Agent | None = None, avoid: Collection[Agent] = (), again: bool | None = None
+    ) -> Waiter:
         """A place in the queue, or in the queue of one agent. Raises QueueFull, TooManyAsks.
 
-        An ask that was lost by another agent (`avoid`) goes first and is never refused.
+        An ask that was lost by another agent (`again`, as a rule with agents to `avoid`) goes first and is
+        never refused.
         """
-        if not avoid:
+        again = bool(avoid) if again is None else again
+        if not again:
             if self.waiting.total() >= self.limits.queue_size:
                 raise QueueFull
             if self.waiting[user] >= self.limits.queue_per_user:
                 raise TooManyAsks
-        order = 0 if avoid else next(_orders)
+        order = 0 if again else next(_orders)
         waiter = Waiter(user, asyncio.get_running_loop().create_future(), order, time.monotonic(), avoid)
         line = self.queue
         if agent:
             agent.bound = line = FairQueue(self.waiting) if agent.bound is None else agent.bound
-        line.push(waiter, first=bool(avoid))
+        line.push(waiter, first=again)
         return waiter
 
     def withdraw(self, waiter: Waiter, agent: Agent | None = None) -> None:

@@ -50,6 +50,8 @@ def user_fields(user: User | None = None, **changed: Any) -> dict[str, Any]:
         "language": "en",
         "timezone": "Europe/Berlin",
     }
+    if user and user.may_use_public:
+        fields["may_use_public"] = "on"
     return fields | changed
 
 

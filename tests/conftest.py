@@ -9,6 +9,7 @@ from django.db import connections
 
 from accounts.models import User
 from privategpt import desk
+from project.messages import compile_messages
 from tests.answering import BACKENDS, Scripted
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.wire_fixtures", "tests.socket_fixtures"]
 
 PASSWORD = "a long enough password"
+
+
+def pytest_configure() -> None:
+    """Tests run from a tree that `make` has not been through as well."""
+    compile_messages()
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,8 @@ APPS = {
     "accounts": set(),
 }
 # The doors between apps that a single module holds.
-DOORS = {("privategpt.llm.relay", "relay")}
+# To ask an agent, and to look at who is connected: the latter needs no backend and reads a database row.
+DOORS = {("privategpt.llm.relay", "relay"), ("privategpt.llm.relay_status", "relay")}
 
 # First the edges, last the nouns. A package stands for all modules in it.
 LAYERS = {

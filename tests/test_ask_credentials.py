@@ -164,6 +164,15 @@ def test_what_another_process_takes_away_is_gone_within_a_second(web: Web, asker
     _refused_soon(web, asker.token)
 
 
+def test_a_revoked_token_that_lay_idle_is_not_good_for_one_more_ask(web: Web, asker: User) -> None:
+    """The figure for revocation: nothing was asked in between that could have refreshed what the server knows."""
+    assert web.post(asker.token, BODY).status_code == 503
+    web.sql("UPDATE accounts_token SET revoked_at = '2020-01-01' WHERE user_id = ?", UUID(asker.id).hex)
+    revoked = time.monotonic()
+    until(lambda: time.monotonic() - revoked > REVOKED_WITHIN, "a second goes by")
+    assert web.post(asker.token, BODY).content == BAD_KEY
+
+
 def _refused_soon(web: Web, token: str) -> None:
     begun = time.monotonic()
     answers: list[httpx.Response] = []

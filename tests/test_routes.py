@@ -15,7 +15,7 @@ from tests.contract1 import ROUTES, Pair
 from tests.wire_server import Web, shows
 
 OPEN, TOKEN, ADMIN_KEY, LOCAL, MOVED, STAFF = "open", "token", "admin key", "loopback or key", "moved", "staff"
-SIGNED_IN = "signed in"
+API_TOKEN, SIGN_IN, SIGNED_IN = "api token", "e-mail and password", "session"
 
 # Attack 91: who may use which path. `refused_to_a_stranger` tries each of them; a new path must be entered here.
 WHO = {
@@ -39,6 +39,10 @@ WHO = {
     "sign-in": OPEN,
     "sign-in/code": OPEN,  # leads back to the password for who has not given it
     "sign-out": OPEN,
+    "api/v1/login": SIGN_IN,
+    "api/v1/login/": SIGN_IN,
+    "api/schema": SIGNED_IN,
+    "api/docs": SIGNED_IN,
 }
 PAGES = {str(entry.pattern) for entry in pages.urlpatterns}
 SOCKETS = {"client/register", "agent/<str:token>/client/register"}  # tests/ for the agents' socket try these
@@ -54,7 +58,9 @@ def paths(resolver: URLResolver, before: str = "") -> Iterator[str]:
 
 
 def who(path: str) -> str | None:
-    """The whole admin site stands behind one door, its login page excepted; so do the browser's pages."""
+    """Contract 2, the admin site and the browser's pages each stand behind one door, the sign-ins excepted."""
+    if path.startswith("api/v1/"):
+        return WHO.get(path, API_TOKEN)
     if path in WHO:
         return WHO[path]
     return STAFF if path.startswith("admin/") else SIGNED_IN if path in PAGES else None
@@ -80,6 +86,8 @@ def test_a_stranger_is_refused_on_every_path(lane: Web) -> None:
             LOCAL: {401, 404},
             ADMIN_KEY: {400, 401, 404},
             STAFF: {302, 403},
+            SIGN_IN: {405, 422},
+            API_TOKEN: {401, 404, 405},
         }[who(path) or ""]
         for method in ("GET", "POST", "PUT", "DELETE"):
             found = lane.http.request(method, address, headers={"X-Forwarded-For": "203.0.113.9"})

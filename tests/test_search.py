@@ -226,6 +226,21 @@ def test_scores_are_stretched_and_added() -> None:
     assert ranked == [(2, 1.5), (1, 1.0), (3, 0.0)]
 
 
+def test_what_has_no_vector_yet_keeps_its_place_by_words() -> None:
+    ranked = fused([(1, 10.0), (2, 4.0), (3, 0.0)], [(2, 0.9), (3, 0.8)], without_vector=[1])
+    assert [passage for passage, _ in ranked] == [1, 2, 3]
+
+
+def test_an_embedded_text_about_something_else_does_not_stand_before_a_new_one(alice: User) -> None:
+    stored("Weather", "Rain falls on the plain.", public=True)
+    embed_all()
+    fresh = stored("Pumps", "Pumps need oil every week.", public=True)
+    found = Searcher(SqliteIndex(), FakeQuestions()).search(
+        "How often do pumps need oil?", Source.objects.visible_to(alice)
+    )
+    assert found.sources[0] == fresh.pk
+
+
 def test_a_search_asks_a_bounded_number_of_queries(alice: User, django_assert_max_num_queries: object) -> None:
     for number in range(30):
         stored(f"Note {number}", "Pumps need oil.", public=True)

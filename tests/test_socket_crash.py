@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import time
 
@@ -112,18 +113,19 @@ async def test_a_server_that_stood_still_drops_no_agent_and_says_so(hasty: Door)
         assert [socket.close_code for socket in sockets] == [None, None]
 
 
-async def test_figures_of_agents_outlive_a_database_that_was_locked(new_web: NewWeb) -> None:
-    """Whose an id is and what an agent served is written as soon as the database takes it."""
-    web = new_web()
-    async with door_to(web) as door:
-        with web.database() as database:
-            database.execute("BEGIN IMMEDIATE")
-            async with door.agent(silent, kept="patient") as agent:
-                asking = door.asking()
-                await agent.answer(await agent.was_asked(), conversation_id="")
-                assert (await asking).status_code == 200
-            database.execute("ROLLBACK")
-        await written(web.sql, "patient", 1)
+async def test_a_database_that_refused_is_told_again_who_was_there(door: Door) -> None:
+    """Whose an id is, and what an agent served, is written as soon as the database takes it."""
+    door.web.sql("CREATE TRIGGER full BEFORE INSERT ON relay_agent BEGIN SELECT RAISE(ABORT, 'no more agents'); END")
+    try:
+        async with door.agent(silent, kept="patient") as agent:
+            asking = door.asking()
+            await agent.answer(await agent.was_asked(), conversation_id="")
+            assert (await asking).status_code == 200
+            await door.until_logged("no more agents")
+    finally:
+        door.web.sql("DROP TRIGGER full")
+    async with door.agent(echo):  # the next one to come has both written down
+        await written(door.web.sql, "patient", 1)
 
 
 async def written(sql: object, agent_id: str, served: int) -> None:
@@ -143,3 +145,18 @@ async def test_an_agent_is_noted_with_what_it_declared(door: Door) -> None:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
     assert json.dumps(found) == '[["Polly[31m", "parrot", "127.0.0.1", null]]'
+
+
+async def test_more_agents_come_in_than_the_system_lets_a_process_open_at_first(new_web: NewWeb) -> None:
+    """Fault 12: the limit that a process starts with is raised to what the settings ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        web = new_web()  # a child begins with its parent's limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    async with door_to(web) as door:
+        agents = await asyncio.gather(*(FakeAgent.dial(door.url(), echo) for _ in range(90)))
+        await door.until_list(lambda found: len(found) == 90)
+        assert (await door.ask()).status_code == 200
+        await asyncio.gather(*(agent.end() for agent in agents))

@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.socket_agent import ON, Asked, FakeAgent, echo, silent
+from tests.socket_agent import ON, Asked, FakeAgent, echo, says, silent
 from tests.socket_server import REGISTER, Door
 
 MIB = 1 << 20
@@ -92,6 +92,27 @@ async def test_ten_thousand_junk_frames_do_not_disturb_a_bystander(door: Door, t
         assert slowest < 2
         assert len(healthy.asked) >= 18
     assert door.web.log.count("stood still") - stalls <= 1
+
+
+LABOUR = {
+    "keys of another case": '{"A":1' + ',"A":1' * (8 * MIB // 6 - 8) + ',"id":5}',
+    "lone surrogates": '{"data":"' + r"\ud800" * (8 * MIB // 6 - 4) + '"}',
+    "a long number": '{"id":' + "1" * (8 * MIB - 10) + "}",
+    "a long array": '{"id":[' + "1," * (4 * MIB - 8) + "1]}",
+}
+
+
+@pytest.mark.parametrize("text", LABOUR.values(), ids=LABOUR.keys())
+async def test_a_frame_made_to_take_long_takes_not_long(door: Door, text: str) -> None:
+    """Attack 42 and fault 20: as large as it may be, and wrong in the way that is dearest to read."""
+    async with door.agents(says(text), echo) as (laborious, _):
+        asking = door.asking()
+        await laborious.was_asked()
+        started = time.monotonic()
+        assert (await door.ask("beside it")).status_code == 200
+        assert (await asking).status_code == 200
+        assert time.monotonic() - started < 1
+    assert laborious.socket.close_code in {None, 1000}
 
 
 @asynccontextmanager

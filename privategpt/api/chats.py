@@ -25,6 +25,9 @@ LONGEST_QUESTION = 100_000  # characters
 UNFINISHED = (Message.State.WAITING, Message.State.ANSWERING)
 
 
+_starting: set[asyncio.Task[Any]] = set()  # held here, for the loop does not hold its tasks
+
+
 class Question(Body):
     """What is asked in a chat that there is."""
 
@@ -57,12 +60,24 @@ class _Asking(ApiView):
         if place := streaming.last_event(self.plain):
             message = await in_thread(self._resumed, place.message, chat)
             return await streaming.reply(self, message, after=place.offset)
-        asked = await in_thread(self._begin, chat)
-        if asked.is_new:
-            answers.start(asked.message, user=self.caller.user, narrowed_to=self.caller.narrowed_to)
+        asked = await self._started(chat)
         if self.fields["stream"] or streaming.wanted(self.plain):
             return await streaming.reply(self, asked.message, after=0)
         return await self._whole(asked.message)
+
+    async def _started(self, chat: str | None) -> Asked:
+        """Shielded: a client that leaves between the two must not leave a question that nobody answers."""
+
+        async def start() -> Asked:
+            asked = await in_thread(self._begin, chat)
+            if asked.is_new:
+                answers.start(asked.message, user=self.caller.user, narrowed_to=self.caller.narrowed_to)
+            return asked
+
+        task = asyncio.create_task(start())
+        _starting.add(task)
+        task.add_done_callback(_starting.discard)
+        return await asyncio.shield(task)
 
     def _begin(self, chat: str | None) -> Asked:
         self.admit()
@@ -179,7 +194,7 @@ class OneChat(_Asking):
     def _read_chat(self, chat: str) -> dict[str, Any]:
         self.admit()
         shown = Prefetch("citations", citations(self.caller), to_attr="shown_citations")
-        rows = self.caller.chats().prefetch_related("groups", Prefetch("messages"))
+        rows = self.caller.chats().prefetch_related("groups")
         found = rows.get(pk=found_id(chat))
         messages = list(found.messages.order_by("position").prefetch_related(shown))
         as_objects = wants_objects(self.plain)

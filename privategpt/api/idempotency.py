@@ -10,13 +10,14 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.http import HttpRequest
 from django.utils import timezone
 
 from privategpt.api.credentials import Caller
 from privategpt.api.envelope import Refusal, invalid
 from privategpt.models import StoredReply
+from privategpt.writing import transaction_in_turn
 
 KEPT = timedelta(hours=24)
 LONGEST_KEY = 255
@@ -30,7 +31,7 @@ def once(caller: Caller, request: HttpRequest, raw: bytes, make: Callable[[], Ma
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        with transaction.atomic():
+        with transaction_in_turn():
             return make()
     if not 0 < len(key) <= LONGEST_KEY:
         raise Refusal(400, f"An Idempotency-Key has 1 to {LONGEST_KEY} characters.")
@@ -41,7 +42,7 @@ def once(caller: Caller, request: HttpRequest, raw: bytes, make: Callable[[], Ma
 
 def _make(caller: Caller, place: bytes, wanted: bytes, make: Callable[[], Made]) -> Made:
     try:
-        with transaction.atomic():
+        with transaction_in_turn():
             row = StoredReply.objects.create(owner=caller.user, key=place, request_digest=wanted)
             made = make()
             row.status, row.body = 200, msgspec.json.encode(made)

@@ -10,6 +10,7 @@ from privategpt.llm.base import BackendError, Delta, Message, Usage
 from privategpt.llm.matter import Matter
 from privategpt.prompts import flat
 from relay import dispatch, exchange, frames
+from relay.pool import Agent
 
 BUILT_IN = "built-in"  # the name under which `serve` starts the small model's agent
 
@@ -25,6 +26,11 @@ SENTENCES: dict[type[Exception], tuple[str, int]] = {
     dispatch.AgentSilent: ("The agent did not answer in time.", 504),
     dispatch.NotSaved: ("The answer could not be saved.", 503),
 }
+
+
+def is_built_in(agent: Agent) -> bool:
+    """Whether this is the small model that comes with the server: others answer better."""
+    return agent.said.name == BUILT_IN
 
 
 class RelayBackend:
@@ -44,7 +50,7 @@ class RelayBackend:
     def has_agent(self, *, besides_built_in: bool) -> bool:
         """Whether any agent is there, or one that is not the built-in model."""
         agents = exchange.current().dispatcher.pool.agents.values()
-        return any(not (besides_built_in and agent.said.name == BUILT_IN) for agent in agents)
+        return any(not (besides_built_in and is_built_in(agent)) for agent in agents)
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
@@ -58,6 +64,7 @@ class RelayBackend:
             max_tokens=max_tokens,
             temperature=temperature,
             on_delta=pieces.put_nowait,
+            last_resort=is_built_in,
         )
         ask = asyncio.create_task(exchange.current().dispatcher.ask(question))
         ask.add_done_callback(lambda _: pieces.put_nowait(None))

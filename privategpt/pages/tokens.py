@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -30,7 +31,7 @@ def tokens(request: UserRequest) -> HttpResponse:
     if not form.is_bound:
         return _page(request, form)
     if form.is_valid() and _live(request).exclude(kind=Token.Kind.API, scopes=[]).count() >= MOST_TOKENS:
-        form.add_error(None, f"You have {MOST_TOKENS} tokens already. Revoke some.")
+        form.add_error(None, gettext("You have %(most)d tokens already. Revoke some.") % {"most": MOST_TOKENS})
     if not form.is_valid():
         return _page(request, form, status=422)
     token, key = _make(request, form)
@@ -71,7 +72,7 @@ def _page(request: UserRequest, form: TokenForm, status: int = 200, **made: Any)
 
 
 def _row(token: Token, request: UserRequest) -> dict[str, Any]:
-    words = dict(abilities(request.user)) | {}
+    words = dict(abilities(request.user))
     if token.kind == Token.Kind.AGENT:
         may = [words.get(ANSWER, ANSWER)]
     else:

@@ -4,8 +4,8 @@ Who may read what comes in as a queryset and is part of every query; no passage 
 source is ever read."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
 from uuid import UUID
@@ -95,6 +95,7 @@ class Meaning:
     """What the vectors say: passages with their cosines, best first."""
 
     nearest: list[tuple[int, float]]
+    embedded: Integers = field(default_factory=lambda: np.empty(0, np.int64))  # every passage that has a vector
     vector: Floats | None = None
     background: Background | None = None
     note: str = ""
@@ -130,7 +131,9 @@ class Searcher:
         )
         by_words = self.index.lexical(terms, visible, CANDIDATES)
         meaning = self._by_meaning(pending, visible)
-        hits = self._hits(fused(by_words, meaning.nearest), dict(meaning.nearest), visible, limit)
+        asked = np.array([passage for passage, _ in by_words], np.int64)
+        ranked = fused(by_words, meaning.nearest, asked[~np.isin(asked, meaning.embedded)].tolist())
+        hits = self._hits(ranked, dict(meaning.nearest), visible, limit)
         sources = list(dict.fromkeys(hit.source for hit in hits))
         weighed = self._weighed(terms, statistics.total)
         return Found(hits, sources, weighed, meaning.vector, meaning.background, meaning.note)
@@ -146,7 +149,8 @@ class Searcher:
         passages, scores = self._matrix_of(question.identity, len(vector)).nearest(vector)
         if not len(passages):
             return Meaning([], note="No passage has a vector yet: searched by words alone.")
-        return Meaning(self._visible_nearest(passages, scores, visible), vector, _background(scores, question.related))
+        nearest = self._visible_nearest(passages, scores, visible)
+        return Meaning(nearest, passages, vector, _background(scores, question.related))
 
     def _matrix_of(self, embedder: str, size: int) -> Matrix:
         """This embedder's vectors; another's are dropped, for nothing asks for them any more."""
@@ -244,19 +248,27 @@ def _top(passages: Integers, scores: Floats, limit: int) -> tuple[Integers, Floa
 
 
 def fused(
-    by_words: Sequence[tuple[int, float]], by_meaning: Sequence[tuple[int, float]], weight: float = 1.0
+    by_words: Sequence[tuple[int, float]],
+    by_meaning: Sequence[tuple[int, float]],
+    without_vector: Collection[int] = (),
 ) -> list[tuple[int, float]]:
-    """Both lists as one, best first: each list's scores stretched to 0..1 and added, meaning times `weight`.
+    """Both lists as one, best first: each list's scores stretched to 0..1 and added.
 
     Better than the sum of ranks: a list that cannot tell its candidates apart does not vote as if it could.
+    A passage that has no vector yet is taken to be as near in meaning as it is in words; else whatever was
+    embedded first would stand before it, however far from the question.
     """
-    total: dict[int, float] = {}
-    for pairs, share in ((by_words, 1.0), (by_meaning, weight)):
-        low = min((score for _, score in pairs), default=0.0)
-        span = max((score for _, score in pairs), default=0.0) - low
-        for passage, score in pairs:
-            total[passage] = total.get(passage, 0.0) + share * ((score - low) / span if span else 1.0)
+    words, meaning = _stretched(by_words), _stretched(by_meaning)
+    if meaning:
+        meaning |= {passage: words[passage] for passage in without_vector}
+    total = {passage: words.get(passage, 0.0) + meaning.get(passage, 0.0) for passage in words.keys() | meaning.keys()}
     return sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _stretched(pairs: Sequence[tuple[int, float]]) -> dict[int, float]:
+    low = min((score for _, score in pairs), default=0.0)
+    span = max((score for _, score in pairs), default=0.0) - low
+    return {passage: (score - low) / span if span else 1.0 for passage, score in pairs}
 
 
 @cache

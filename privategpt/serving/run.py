@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -11,13 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 
+from privategpt import manual
 from privategpt.serving import database, firststart, probe
 from privategpt.serving.children import AGENT, WEB, children
 from privategpt.serving.listener import Site
 from privategpt.serving.screen import Key, Welcome
 from privategpt.serving.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
 
 TRIES = 3  # starts of a web server that never answered
 ONE_SIGNAL = 1.0  # seconds; a terminal, `make` and a service manager may each pass on the same signal
@@ -76,10 +80,17 @@ class Run:
     def _say(self, show: Callable[[Welcome], object], agents: int) -> None:
         """The first administrator is made only here, when nothing lies between that and the password on the screen."""
         administrator = firststart.first_administrator()
+        self._load_manual()
         connections.close_all()  # this thread's
         show(Welcome(self._site, Path(settings.DATA_DIR), self._key(), administrator, agents, self._strangers))
         if not self._given_key:
             firststart.KeyFile().note_shown()
+
+    def _load_manual(self) -> None:
+        try:
+            manual.load()
+        except (DatabaseError, OSError) as fault:  # the server is useful without it
+            logger.warning("The manual could not be loaded: %s", fault)
 
     def _key(self) -> Key:
         if self._given_key:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from accounts.models import User
 from privategpt.api.fields import Body
@@ -230,8 +231,6 @@ def test_no_reply_may_be_kept_or_framed_or_read_by_other_origins(as_root: Progra
 
 def test_a_session_is_no_credential(root: User) -> None:
     """Attack 84: so no page of another origin can use one."""
-    from django.test import Client
-
     browser = Client()
     browser.force_login(root)
     assert browser.get("/api/v1/groups").status_code == 401

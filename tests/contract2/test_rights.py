@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.contrib.auth import get_user
+from django.http import HttpRequest
+from django.test import Client
+from django.utils import timezone
 
 from accounts.models import AuditEntry, Group, Token, User
 from privategpt.api.urls import ROUTES
@@ -321,11 +327,9 @@ def test_nobody_deletes_themselves(as_root: Program, root: User) -> None:
 
 
 def test_a_deleted_user_is_out_at_once_and_comes_back_without_the_old_tokens(
-    as_root: Program, as_alice: Program, anybody: Program, client: object
+    as_root: Program, as_alice: Program, anybody: Program
 ) -> None:
     """Attack 8."""
-    from django.test import Client
-
     browser = Client()
     assert browser.login(username="alice@example.org", password=PASSWORD)
     assert as_alice.get("/groups").status == 200
@@ -337,9 +341,6 @@ def test_a_deleted_user_is_out_at_once_and_comes_back_without_the_old_tokens(
     assert as_root.post("/users/reactivate", {"email": "alice@example.org"}).data == {}
     assert as_alice.get("/groups").status == 401
     assert anybody.post("/login", credentials).status == 200
-    from django.contrib.auth import get_user
-    from django.http import HttpRequest
-
     request = HttpRequest()
     request.session = browser.session
     assert get_user(request).is_anonymous
@@ -457,10 +458,6 @@ def test_no_token_outlives_its_maker(anybody: Program, alice: User) -> None:
 
 
 def test_an_expired_token_opens_nothing(anybody: Program, alice: User) -> None:
-    from datetime import timedelta
-
-    from django.utils import timezone
-
     key = program(anybody, alice, days=1)
     assert key.get("/groups").status == 200
     Token.objects.update(expires_at=timezone.now() - timedelta(seconds=1))

@@ -1,10 +1,15 @@
 """Logging in and out, and the many ways in which clients show their token."""
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.test import Client
 
-from accounts.models import AuditEntry, Token, User
+from accounts.models import AuditEntry, SignInFailures, Token, User
 from tests.conftest import PASSWORD
 from tests.contract2.server import Program
 
@@ -84,6 +89,12 @@ def test_tokens_of_other_kinds_open_nothing(anybody: Program, alice: User, kind:
     assert anybody.with_token(key).get("/groups").status == 401
 
 
+def test_the_admin_key_opens_nothing(anybody: Program, alice: User, settings: Any) -> None:
+    """Attack 33."""
+    for key in (settings.ADMIN_KEY, settings.SECRET_KEY):
+        assert anybody.with_token(key).get("/users").status == 401
+
+
 def test_a_refused_token_says_so_in_the_words_that_clients_look_for(anybody: Program, alice: User) -> None:
     reply = anybody.with_token("1|nobody").get("/groups")
     assert reply.status == 401
@@ -113,11 +124,9 @@ def test_wrong_password_and_unknown_address_get_the_same_answer(anybody: Program
 
 
 def test_an_unknown_address_costs_a_hash_as_a_known_one_does(
-    anybody: Program, alice: User, settings: object, monkeypatch: pytest.MonkeyPatch
+    anybody: Program, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Attack 11."""
-    from django.contrib.auth.hashers import MD5PasswordHasher
-
     hashed: list[int] = []
     real = MD5PasswordHasher.encode
 
@@ -195,11 +204,7 @@ def test_a_good_login_forgives_the_failures_before_it(anybody: Program, alice: U
         assert guess(anybody, password=PASSWORD) == 200
 
 
-def test_a_lock_ends_by_itself(anybody: Program, alice: User, settings: object) -> None:
-    from datetime import timedelta
-
-    from accounts.models import SignInFailures
-
+def test_a_lock_ends_by_itself(anybody: Program, alice: User) -> None:
     for _ in range(11):
         guess(anybody)
     for row in SignInFailures.objects.all():
@@ -210,17 +215,13 @@ def test_a_lock_ends_by_itself(anybody: Program, alice: User, settings: object) 
 
 def test_guesses_at_once_learn_no_more_than_guesses_in_a_row(anybody: Program, alice: User) -> None:
     """Attack 15."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(16) as pool:
         statuses = list(pool.map(lambda _: guess(anybody), range(48)))
     assert statuses.count(401) == 10
     assert statuses.count(429) == 38
 
 
-def test_the_lock_holds_at_the_admin_sign_in_too(anybody: Program, root: User, client: object) -> None:
-    from django.test import Client
-
+def test_the_lock_holds_at_the_admin_sign_in_too(anybody: Program, root: User) -> None:
     browser = Client()
     for _ in range(10):
         browser.post("/admin/login/", {"username": "root@example.org", "password": "wrong"})
@@ -230,12 +231,7 @@ def test_the_lock_holds_at_the_admin_sign_in_too(anybody: Program, root: User, c
     assert guess(anybody, "root@example.org", PASSWORD) == 429
 
 
-def test_the_logins_longest_ago_end_when_there_are_too_many(anybody: Program, alice: User, settings: object) -> None:
-    from django.conf import settings as live
-
-    live.API["logins_per_user"] = 3
-    try:
-        tokens = [login(anybody) for _ in range(5)]
-    finally:
-        live.API["logins_per_user"] = 1000
+def test_the_logins_longest_ago_end_when_there_are_too_many(anybody: Program, alice: User, settings: Any) -> None:
+    settings.API = settings.API | {"logins_per_user": 3}
+    tokens = [login(anybody) for _ in range(5)]
     assert [anybody.with_token(token).get("/groups").status for token in tokens] == [401, 401, 200, 200, 200]

@@ -1,0 +1,67 @@
+"""Who is connected to this process's relay and how busy they are, for people to look at."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from privategpt.llm.relay import BUILT_IN
+from relay import exchange
+from relay.models import Agent as Row
+
+QUIET = 10.0  # seconds without a frame, pings' echoes included, after which an agent counts as silent
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """`state` is "ready", "silent", "cooling" (failed too often lately) or "resting" (by an administrator)."""
+
+    name: str
+    model: str
+    is_built_in: bool
+    state: str
+    busy: int
+    lines: int
+    served: int
+    connected_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStatus:
+    """Agents by name; `waiting` counts the questions that wait for one."""
+
+    agents: list[AgentStatus]
+    waiting: int
+
+
+def status() -> RelayStatus:
+    """May be called from any thread. An agent belongs to the process that holds its socket; others' are not seen."""
+    found = exchange.peek()
+    if found is None:
+        return RelayStatus([], 0)
+    pool = found.dispatcher.pool
+    agents = list(pool.agents.values())
+    since = dict(Row.objects.filter(pk__in=[agent.id for agent in agents]).values_list("pk", "connected_at"))
+    listed = [
+        AgentStatus(
+            name=agent.said.name or agent.id,
+            model=agent.said.model,
+            is_built_in=agent.said.name == BUILT_IN,
+            state=_state(agent.at_rest, agent.rests_until, agent.heard),
+            busy=agent.load,
+            lines=agent.said.concurrency,
+            served=agent.served,
+            connected_at=since.get(agent.id),
+        )
+        for agent in agents
+    ]
+    return RelayStatus(sorted(listed, key=lambda agent: (agent.is_built_in, agent.name)), pool.waiting.total())
+
+
+def _state(at_rest: bool, rests_until: float, heard: float) -> str:
+    if at_rest:
+        return "resting"
+    if rests_until:
+        return "cooling"
+    return "silent" if time.monotonic() - heard > QUIET else "ready"

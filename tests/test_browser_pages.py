@@ -1,0 +1,175 @@
+"""Sources, account, agents and test bench as people meet them: a real browser before a real server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.axe import needs_axe, violations
+from tests.browser import PASSWORD, Stage, stage
+from tests.running import manage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+PHONE = {"width": 390, "height": 844}
+RIGHTS = """
+from accounts.models import User
+User.objects.filter(name__in=("Alice", "Dora")).update(roles=["documents", "system"])
+User.objects.create_superuser("root@example.org", PASSWORD, name="Root")
+"""
+TIDES = "# Tide tables\n\nHigh water at noon.\n\n## Gates\n\nThe sluice gates close an hour before.\n"
+PATHS = [
+    "/sources",
+    "/sources/write",
+    "/sources/bench?q=silent+agent",
+    "/agents",
+    "/account",
+    "/account/tokens",
+    "/account/sessions",
+    "/account/second-factor",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    data = tmp_path_factory.mktemp("pages") / "data"
+    with stage(data) as found:
+        made = manage(data, "shell", "-c", f"PASSWORD = {PASSWORD!r}\n{RIGHTS}")
+        assert made.returncode == 0, made.stderr
+        yield found
+
+
+def upload(page: Page, folder: Path, **files: str) -> None:
+    """Files are chosen; a drop ends in the same field."""
+    for name, content in files.items():
+        (folder / f"{name}.md").write_text(content)
+    page.set_input_files("input[type=file]", [folder / f"{name}.md" for name in files])
+
+
+def test_files_are_stored_once_chosen_and_become_ready_without_a_reload(place: Stage, tmp_path: Path) -> None:
+    with place.page() as page:
+        page.goto("/sources")
+        upload(page, tmp_path, tides=TIDES, cranes="# Crane handbook\n\nCranes lift.")
+        page.wait_for_selector("text=2 sources are saved and can be searched.")
+        page.evaluate("window.stayed = true")
+        # Ready where there is an embedder; where there is none, the reason.
+        page.wait_for_selector("tr:has-text('Tide tables') >> text=/Ready|words alone/")
+        assert page.evaluate("window.stayed")
+        page.goto("/sources/bench?q=sluice")
+        assert "Tide tables" in page.inner_text(".found")
+
+
+def test_a_drop_zone_shows_that_files_are_above_it(place: Stage) -> None:
+    with place.page() as page:
+        page.goto("/sources")
+        page.dispatch_event(".drop", "dragenter")
+        assert page.locator(".drop.over").count() == 1
+        page.dispatch_event(".drop", "dragleave")
+        assert page.locator(".drop.over").count() == 0
+
+
+def test_a_source_is_previewed_written_deleted_and_brought_back(place: Stage) -> None:
+    with place.page() as page:
+        page.goto("/sources/write")
+        page.fill("[name=content]", "# Written here\n\nSome **bold** words.")
+        page.evaluate("window.stayed = true")
+        page.click("button:has-text('Preview')")
+        page.wait_for_selector("#preview strong")
+        assert page.evaluate("window.stayed")
+        page.click("button:has-text('Save')")
+        page.wait_for_selector(".paper strong")
+        page.click("[popovertarget=more]")
+        page.click("#more button:has-text('Delete')")
+        page.wait_for_selector("text=“Written here” is deleted.")
+        page.click("button:has-text('Undo')")
+        page.wait_for_selector("td >> text=Written here")
+
+
+def test_a_passage_that_was_found_opens_marked_and_scrolled_to(place: Stage) -> None:
+    with place.page() as page:
+        page.goto("/sources/bench?q=silent+agent")
+        page.click(".found a >> nth=0")
+        page.wait_for_selector("#passage")
+        box = page.locator("#passage").bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 720
+
+
+def test_a_token_is_copied(place: Stage) -> None:
+    with place.page() as page:
+        page.goto("/account/tokens")
+        page.fill("[name=name]", "Notebook")
+        page.check("[value=chats]")
+        page.click("button:has-text('Make the token')")
+        key = page.inner_text(".once pre")
+        page.click(".once [data-copy]")
+        page.wait_for_selector(".once [aria-label=Copied]")
+        assert page.evaluate("navigator.clipboard.readText()") == key
+        assert re.fullmatch(r"\d+\|[\w-]{40}", key)
+
+
+def test_single_keys_lead_to_pages_but_not_from_fields_and_not_when_switched_off(place: Stage) -> None:
+    with place.page() as page:
+        page.goto("/account")
+        page.press("[name=name]", "n")
+        page.locator("h1").click()
+        page.keyboard.press("g")
+        page.keyboard.press("s")
+        page.wait_for_url("**/sources")
+        page.goto("/account")
+        page.uncheck("[name=single_keys]")
+        page.click("form[action$=reading] button")
+        page.wait_for_selector("html[data-keys=off]")
+        page.locator("h1").click()
+        page.keyboard.press("?")
+        assert not page.is_visible("#keys")
+
+
+def test_everything_goes_without_script(place: Stage, tmp_path: Path) -> None:
+    with place.page(java_script_enabled=False) as page:
+        page.goto("/sources")
+        upload(page, tmp_path, plain="# Plain\n\nWithout script.")
+        page.click("button:has-text('Upload')")
+        page.wait_for_selector("text=1 source is saved")
+        page.click("a:has-text('Plain')")
+        page.click("a:has-text('Edit')")
+        page.click("button:has-text('Preview')")
+        assert "Without script." in page.inner_text("#preview")
+        page.goto("/account")
+        page.click("form[action$=you] button")
+        page.wait_for_selector("text=Saved.")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_page_scrolls_sideways_on_a_phone(place: Stage, path: str) -> None:
+    with place.page("dora", viewport=PHONE) as page:
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert page.get_attribute("html", "lang") == "de"
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_is_accessible(place: Stage, scheme: str, width: int) -> None:
+    with place.page(color_scheme=scheme, viewport={"width": width, "height": 900}) as page:
+        page.goto("/sources")
+        first = page.get_attribute("td a", "href")
+        assert first
+        broken = {}
+        for path in [*PATHS, first, f"{first}?start=0&end=40", f"{first}edit", f"{first}move"]:
+            page.goto(path)
+            broken[path] = violations(page)
+        assert {path: found for path, found in broken.items() if found} == {}
+
+
+@needs_axe
+def test_the_gate_is_accessible(place: Stage) -> None:
+    with place.page(None) as page:
+        page.goto("/sign-in")
+        assert violations(page) == []
