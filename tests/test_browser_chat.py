@@ -238,6 +238,24 @@ def test_all_goes_by_keyboard(place: Stage) -> None:
         page.wait_for_url("**/sources/**")
 
 
+def test_a_second_question_waits_for_the_first_and_is_not_lost(place: Stage) -> None:
+    with place.page() as page, place.page(refused=409) as other:
+        answered(place, page)
+        other.goto(page.url)
+        gate = place.writer.gate()
+        place.writer.will_say("One", gate, " two.")
+        ask(page, "The first?")
+        page.wait_for_selector("text=One")
+        with other.expect_response("**/ask") as response:
+            ask(other, "The second?")
+        assert response.value.status == 409
+        other.wait_for_selector("#foot:has-text('under way')")
+        assert other.input_value("[name=question]") == "The second?"
+        gate.open()
+        page.wait_for_selector("text=One two.")
+        finished(page)
+
+
 def test_search_finds_while_one_types(place: Stage) -> None:
     with place.page() as page:
         answered(place, page)
