@@ -120,8 +120,9 @@ class Stage:
         self.state: dict[str, Any] = {}
 
     @contextmanager
-    def page(self, who: str | None = "alice", **options: Any) -> Iterator[Page]:
-        """A page of somebody who is signed in, at the composer; whoever sees a message on the console fails."""
+    def page(self, who: str | None = "alice", *, refused: int = 0, **options: Any) -> Iterator[Page]:
+        """A page of somebody who is signed in, at the composer; whoever sees a message on the console fails,
+        but for the browser's own about a request that was refused with this status."""
         context = self.browser.new_context(
             base_url=self.server.url, storage_state=self.state.get(who) if who else None, **options
         )
@@ -137,6 +138,7 @@ class Stage:
                 sign_in(page, who)
                 self.state[who] = context.storage_state()
             yield page
+            said = [line for line in said if not (refused and f"status of {refused}" in line)]
             assert not said, said
         except Exception as fault:
             fault.add_note(f"{page.url}\n{page.inner_text('body')[:2_000]}\n{said}\n{self.server.complaints[-2_000:]}")

@@ -187,9 +187,11 @@ def test_everything_works_without_script(place: Stage) -> None:
         assert page.inner_text(".prose strong") == "60 seconds"
         page.click(".prose .mark >> nth=0")
         assert page.locator(".source:target q").is_visible()
-        place.writer.will_say("Twice.")
+        second = place.writer.gate()
+        place.writer.will_say("Twi", second, "ce.")
         page.fill("[name=question]", "How often?")
         page.click("button:has-text('Ask')")
+        second.open()
         page.click("noscript a")
         page.wait_for_selector("text=Twice.")
         page.click("[aria-label=More]")
@@ -234,6 +236,24 @@ def test_all_goes_by_keyboard(place: Stage) -> None:
         page.keyboard.press("Escape")
         page.keyboard.press("2")
         page.wait_for_url("**/sources/**")
+
+
+def test_a_second_question_waits_for_the_first_and_is_not_lost(place: Stage) -> None:
+    with place.page() as page, place.page(refused=409) as other:
+        answered(place, page)
+        other.goto(page.url)
+        gate = place.writer.gate()
+        place.writer.will_say("One", gate, " two.")
+        ask(page, "The first?")
+        page.wait_for_selector("text=One")
+        with other.expect_response("**/ask") as response:
+            ask(other, "The second?")
+        assert response.value.status == 409
+        other.wait_for_selector("#foot:has-text('under way')")
+        assert other.input_value("[name=question]") == "The second?"
+        gate.open()
+        page.wait_for_selector("text=One two.")
+        finished(page)
 
 
 def test_search_finds_while_one_types(place: Stage) -> None:
@@ -291,7 +311,7 @@ def test_a_german_reader_reads_german(place: Stage) -> None:
         answered(place, page)
         assert page.get_attribute("html", "lang") == "de"
         words = page.inner_text("main") + page.inner_text(".history")
-        assert "Erneut fragen" in words
+        assert "Noch einmal fragen" in words
         assert not re.search(r"\b(Ask|Stop|Copy|Search|Sources|New chat|Today|passages)\b", words)
 
 
