@@ -148,12 +148,14 @@ async def test_an_agent_is_noted_with_what_it_declared(door: Door) -> None:
     assert json.dumps(found) == '[["Polly[31m", "parrot", "127.0.0.1", null]]'
 
 
+def highest_file() -> int:
+    return max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+
+
 async def test_more_agents_come_in_than_the_system_lets_a_process_open_at_first(new_web: NewWeb) -> None:
     """Fault 12: the limit that a process starts with is raised to what the settings ask for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    mine = max(
-        int(entry.name) for entry in Path("/proc/self/fd").iterdir()
-    )  # what this process has open must stay within the limit
+    mine = highest_file()  # what this process has open must stay within the limit
     resource.setrlimit(resource.RLIMIT_NOFILE, (mine + 16, hard))
     try:
         web = new_web()  # a child begins with its parent's limit
