@@ -47,7 +47,9 @@ def _leads_elsewhere(path: str, patterns: list[Any], prefix: str) -> bool:
 
 def methods(view: Any) -> Iterator[str]:
     """The methods that a class-based view serves; OPTIONS where it is more than a refusal."""
-    found = getattr(view, "cls", None) or view.view_class
+    found = getattr(view, "cls", None) or getattr(view, "view_class", None)
+    if found is None:
+        return  # the browser's pages, which people find by links
     yield from (name for handler, name in METHODS.items() if hasattr(found, handler))
     if "options" in vars(found):
         yield "OPTIONS"

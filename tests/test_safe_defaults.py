@@ -59,8 +59,10 @@ def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
 
 def test_an_error_page_shows_no_settings(lane: Web) -> None:
     """Attacks 86 and 90."""
-    found = lane.http.get("/nowhere", headers={"Accept": "text/html"})
-    assert found.content == b"404 page not found"
+    assert lane.http.get("/nowhere").content == b"404 page not found"
+    page = lane.http.get("/nowhere", headers={"Accept": "text/html"}).text
+    assert "No such line" in page
+    assert not re.search("nowhere|settings|urlconf|traceback", page, re.IGNORECASE)
 
 
 def test_other_names_of_the_machine_are_not_answered_to(lane: Web) -> None:
