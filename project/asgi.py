@@ -1,11 +1,14 @@
 """The ASGI application: the fast lane, the agents' socket, Django."""
 
 import os
+import warnings
 from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+# WhiteNoise reads its files in pieces, which Django gathers first under ASGI; they are small.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 django_application: Any = get_asgi_application()  # before anything that needs the models
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402

@@ -9,6 +9,7 @@ from channels.db import DatabaseSyncToAsync
 from django.conf import settings
 from django.db import transaction
 
+from accounts import secondfactor
 from accounts.addresses import peer
 from accounts.models import Token
 from accounts.signin import LONGEST_PASSWORD, sign_in
@@ -51,6 +52,9 @@ class Login(ApiView):
     def _token(self) -> dict[str, str]:
         self.admit()
         user = sign_in(self.fields["email"], self.fields["password"], peer(self.plain))
+        if secondfactor.is_on(user):
+            # The contract has no place for a code, and a password alone must not open more here than elsewhere.
+            raise Refusal(403, "This account has a second factor: make a token in the browser, under Account.")
         with transaction.atomic():
             days = settings.API["login_days"] or None
             _, key = Token.objects.issue(Token.Kind.API, user, name=LOGIN, days=days)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.test import Client
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.models import AuditEntry, SignInFailures, Token, User
 from tests.conftest import PASSWORD
@@ -30,6 +31,16 @@ def test_a_login_gives_a_token_in_the_shape_that_clients_look_for(anybody: Progr
     assert pipe
     assert len(secret) == 40
     assert PASSWORD not in reply.body.decode()
+
+
+def test_a_password_alone_does_not_pass_by_the_second_factor(anybody: Program, alice: User) -> None:
+    TOTPDevice.objects.create(user=alice, name="app", confirmed=True)
+    right = anybody.post("/login", {"email": "alice@example.org", "password": PASSWORD})
+    assert (right.status, right.json["data"]) == (403, None)
+    assert "second factor" in right.json["message"]
+    assert not Token.objects.filter(user=alice).exists()
+    wrong = anybody.post("/login", {"email": "alice@example.org", "password": "something else"})
+    assert wrong.status == 401  # who does not know the password does not learn of the factor
 
 
 def test_tokens_have_nothing_in_common(anybody: Program, alice: User) -> None:
