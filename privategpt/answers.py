@@ -20,6 +20,7 @@ from privategpt.generation import TEMPERATURES, Asked
 from privategpt.grounding import SOURCES
 from privategpt.models import ANSWER_LEASE, Chat, Message, Scenario, Source, SourceQuerySet
 from privategpt.prompts import Style, Turn
+from privategpt.retrieval.search import Ways
 from privategpt.writing import transaction_in_turn
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def _in_scenario(asked: Asked, scenario: Scenario) -> Asked:
         style=style,
         sources=scenario.k,
         least_cosine=scenario.similarity_threshold,
+        ways=Ways(words=scenario.use_sparse, meaning=scenario.use_dense),
         temperature=TEMPERATURES.get(scenario.creativity),
     )
 

@@ -25,6 +25,7 @@ from privategpt.llm.matter import Matter, Particular
 from privategpt.llm.quoting import QuotingBackend
 from privategpt.models import ANSWER_LEASE, Citation, Message, SourceQuerySet
 from privategpt.prompts import Style, Turn
+from privategpt.retrieval.search import BOTH, Ways
 from privategpt.saving import Save, Saved, Saver
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Asked:
     style: Style | None = None
     sources: int = SOURCES
     least_cosine: float = 0.0
+    ways: Ways = BOTH
     temperature: float | None = None
     backend: str | None = None
 
@@ -158,7 +160,12 @@ class Generation:
         asked = self.asked
         search = database_sync_to_async(ground, thread_sensitive=False, executor=self._means.searching)  # type: ignore[arg-type]
         grounded: Grounded = await search(
-            asked.message.question, visible, history=asked.history, limit=asked.sources, least=asked.least_cosine
+            asked.message.question,
+            visible,
+            history=asked.history,
+            limit=asked.sources,
+            least=asked.least_cosine,
+            ways=asked.ways,
         )
         self._time("searched")
         return grounded

@@ -15,7 +15,7 @@ from privategpt.prompts import Context, Turn
 from privategpt.retrieval.analyse import detect
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import Client
-from privategpt.retrieval.search import Found, Hit, searcher
+from privategpt.retrieval.search import BOTH, Found, Hit, Ways, searcher
 
 if TYPE_CHECKING:
     from privategpt.retrieval.matrix import Floats
@@ -67,11 +67,17 @@ class Grounded:
 
 
 def ground(
-    question: str, visible: SourceQuerySet, *, history: Sequence[Turn] = (), limit: int = SOURCES, least: float = 0.0
+    question: str,
+    visible: SourceQuerySet,
+    *,
+    history: Sequence[Turn] = (),
+    limit: int = SOURCES,
+    least: float = 0.0,
+    ways: Ways = BOTH,
 ) -> Grounded:
     """Searches the visible sources. `least` is the cosine under which a passage counts as not found."""
     searched = search_text(question, history)
-    found = searcher().search(searched, visible, limit)
+    found = searcher().search(searched, visible, limit, ways)
     hits = [hit for hit in found.hits if hit.cosine is None or hit.cosine >= least]
     numbered, numbers = _number(hits, _whole(hits, visible))
     return Grounded(searched, found, numbered, numbers)

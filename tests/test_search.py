@@ -12,7 +12,7 @@ from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.index import SqliteIndex, passage_text
 from privategpt.retrieval.matrix import Floats, packed
-from privategpt.retrieval.search import PER_SOURCE, Found, Searcher, fused
+from privategpt.retrieval.search import PER_SOURCE, WORDS_CHOSEN, Found, Searcher, Ways, fused
 
 pytestmark = pytest.mark.django_db
 
@@ -239,6 +239,19 @@ def test_an_embedded_text_about_something_else_does_not_stand_before_a_new_one(a
         "How often do pumps need oil?", Source.objects.visible_to(alice)
     )
     assert found.sources[0] == fresh.pk
+
+
+def test_one_may_search_by_words_or_by_meaning_alone(alice: User) -> None:
+    near = stored("Oil", "grease grease grease", public=True)
+    said = stored("Pumps", "Pumps", public=True)
+    embed_all()
+    searcher, visible = Searcher(SqliteIndex(), FakeQuestions()), Source.objects.visible_to(alice)
+    words = searcher.search("pumps", visible, ways=Ways(meaning=False))
+    assert (words.sources, words.vector, words.note) == ([said.pk], None, WORDS_CHOSEN)
+    meaning = searcher.search("grease", visible, ways=Ways(words=False))
+    assert meaning.sources[0] == near.pk
+    assert meaning.vector is not None
+    assert searcher.search("pumps", visible, ways=Ways(words=False, meaning=False)).hits == []
 
 
 def test_a_search_asks_a_bounded_number_of_queries(alice: User, django_assert_max_num_queries: object) -> None:

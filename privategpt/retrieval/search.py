@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 CANDIDATES = 200  # of each list: their best and worst scores span the scale on which both are added
 PER_SOURCE = 3  # passages of one source among the hits: variety is worth more than a fourth
 LOOK = 64  # passages whose sources are looked up at a time
+WORDS_CHOSEN = "Searched by words alone, as was asked."
 QUESTION_SECONDS = 1.0  # for the question's vector; after that the words alone must do
 
 
@@ -114,23 +115,34 @@ class Found:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """By what is searched; by neither, nothing is found."""
+
+    words: bool = True
+    meaning: bool = True
+
+
+BOTH = Ways()
+
+
 class Searcher:
     def __init__(self, index: Index, questions: Questions | None = None) -> None:
         self.index, self.questions = index, questions
         self._matrix: Matrix | None = None
 
-    def search(self, question: str, visible: Visible, limit: int = 10) -> Found:
+    def search(self, question: str, visible: Visible, limit: int = 10, ways: Ways = BOTH) -> Found:
         """The best passages of at most `limit` visible sources. Waits at most QUESTION_SECONDS for the vector.
 
         Asked twice, it says the same: equal scores keep the order of passage ids.
         """
-        pending = self.questions.ask(question) if self.questions else None
+        pending = self.questions.ask(question) if self.questions and ways.meaning else None
         statistics = self.index.statistics()
         terms = question_terms(
             question, statistics.searched(detect(question, fallback=_commonest(statistics.languages)))
         )
-        by_words = self.index.lexical(terms, visible, CANDIDATES)
-        meaning = self._by_meaning(pending, visible)
+        by_words = self.index.lexical(terms, visible, CANDIDATES) if ways.words else []
+        meaning = self._by_meaning(pending, visible) if ways.meaning else Meaning([], note=WORDS_CHOSEN)
         asked = np.array([passage for passage, _ in by_words], np.int64)
         ranked = fused(by_words, meaning.nearest, asked[~np.isin(asked, meaning.embedded)].tolist())
         hits = self._hits(ranked, dict(meaning.nearest), visible, limit)

@@ -11,6 +11,7 @@ import pytest
 
 from accounts.models import Group, User
 from privategpt.models import Chat, Message, StoredReply
+from privategpt.retrieval.search import WORDS_CHOSEN
 from tests.contract2.model import Echo
 from tests.contract2.server import Program
 
@@ -344,6 +345,17 @@ def test_a_chat_picks_a_scenario_that_one_may_see(as_alice: Program, as_root: Pr
     assert str(Chat.objects.get().scenario_id) == made["id"]
     assert as_root.delete(f"/scenarios/{made['id']}").data == {}
     assert Chat.objects.get().scenario is None
+
+
+@pytest.mark.parametrize(("use_sparse", "found"), [(True, True), (False, False)])
+def test_a_scenario_says_by_what_is_searched(
+    as_alice: Program, as_root: Program, source: str, use_sparse: bool, found: bool
+) -> None:
+    body = {"name": "Words", "description": "Words alone", "active": True, "use_dense": False, "use_sparse": use_sparse}
+    made = as_root.post("/scenarios", body).data
+    asked = {"question": "saffron", "groups": ["alpha"], "scenarioId": made["id"]}
+    assert bool(as_alice.post("/chats", asked).data["sources"]) is found
+    assert Message.objects.get().trace["note"] == WORDS_CHOSEN
 
 
 def test_history_is_for_scenarios_without_a_retriever(as_root: Program) -> None:
