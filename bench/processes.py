@@ -113,7 +113,9 @@ class Server:
 
     def _start(self) -> None:
         folder = Path(self._folder.name)
-        environment = os.environ | {"DATA_DIR": str(folder / "data"), "BUILTIN_AGENT": "off"} | self._settings
+        environment = (
+            os.environ | {"DATA_DIR": str(folder / "data"), "BUILTIN_AGENT": "off", "EMBEDDER": "off"} | self._settings
+        )
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 self.command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

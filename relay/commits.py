@@ -18,7 +18,7 @@ from django.db import DatabaseError, DataError, IntegrityError, connection, tran
 
 logger = logging.getLogger(__name__)
 
-GAP = 0.004  # seconds from the end of one commit to the start of the next, at the most
+GAP = 0.001  # seconds from the end of one commit to the start of the next, at the most
 CHUNKS = (64, 16, 4, 1)  # rows in one statement: few texts, so that the database's statement cache knows them all
 MOST_WAITING = 20_000  # rows; more means that the disk does not keep up, and asks are refused
 
