@@ -4,13 +4,14 @@ import asyncio
 import random
 import time
 import uuid
+from abc import ABC, abstractmethod
 
 from bench.agents import KEY_LENGTH, Agent, Crew, Question, reply_frame, reply_to
 
 MID_ASK = 0.005  # seconds, so that a death comes in the middle of an ask
 
 
-class Faulty(Agent):
+class Faulty(Agent, ABC):
     """What they share: the server may close them, and every misdeed is counted."""
 
     def lost(self) -> None:
@@ -22,8 +23,9 @@ class Faulty(Agent):
     def later(self, seconds: float, number: str, question: Question) -> None:
         asyncio.get_running_loop().call_later(seconds, self.misbehave, number, question)
 
+    @abstractmethod
     def misbehave(self, number: str, question: Question) -> None:
-        raise NotImplementedError
+        """What is done when its time has come."""
 
 
 class Dying(Faulty):

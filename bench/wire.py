@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from typing import Any, cast
 
 HOST = "127.0.0.1"
@@ -66,15 +67,16 @@ class FrameReader:
             self._fragments.clear()
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol, ABC):
     """A keep-alive connection with one request under way at a time; what comes of it goes to the two methods below."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self._received = b""
 
+    @abstractmethod
     def answered(self, status: int, body: bytes) -> None:
-        raise NotImplementedError
+        """A whole answer came."""
 
     def broken(self) -> None:
         """The connection ended, or what came is not HTTP."""

@@ -4,12 +4,10 @@ The policy allows no inline script, no inline style and no other host, so markup
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+
+from project.middleware import Middleware, Response
 
 POLICY = "; ".join(
     (
@@ -24,19 +22,10 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
-class ContentPolicy:
-    """Middleware, for both kinds of views: an asynchronous one costs no thread."""
-
-    sync_capable = async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self._get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
+class ContentPolicy(Middleware):
+    """Puts the policy on every answer that has none of its own."""
 
     def __call__(self, request: HttpRequest) -> Response:
         if self._is_async:

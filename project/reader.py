@@ -4,31 +4,22 @@ Not Django's LocaleMiddleware: that one knows a cookie and the browser, and we k
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 
+from project.middleware import Middleware, Response
+
 PROGRAMS = ("/api/", "/v1/", "/client/")  # programs read one language: that of the contracts
-Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
-class Reader:
+class Reader(Middleware):
     """Middleware behind authentication, for both kinds of views."""
-
-    sync_capable = async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self._get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Response:
         if self._is_async:
