@@ -38,14 +38,17 @@ class Asked:
 class WireAgent:
     """Dials in, answers pings, and does with each question what its script says."""
 
-    def __init__(self, url: str, script: Script, *, declares: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, url: str, script: Script, *, declares: str = "", headers: dict[str, str] | None = None, **reach: Any
+    ) -> None:
+        """`reach` says how to get there, in the websocket client's own words."""
         self.script = script
         self.asked: list[Asked] = []
         self.frames: list[str] = []  # everything it was sent, hello and pings included
         self._heard = threading.Condition()
         self._open = contextlib.ExitStack()
         self._socket: ClientConnection = self._open.enter_context(
-            connect(url, additional_headers=headers, proxy=None, compression=None)
+            connect(url, additional_headers=headers, proxy=None, compression=None, **reach)
         )
         self.id: str = json.loads(self._read())["id"]
         self.say(self.id, "Connection id", declares)

@@ -1,0 +1,45 @@
+"""`manage.py setup`: what `serve` does before its first start, for places where the parts run apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from privategpt import manual
+from privategpt.serving import database, firststart
+
+
+class Command(BaseCommand):
+    help = "Migrate the database, make the first administrator and load the manual; running it again does no harm."
+    requires_system_checks: list[str] = []  # `make check` runs them
+
+    def handle(self, **options: Any) -> None:
+        os.umask(0o077)  # the database and its copies are nobody else's
+        try:
+            database.prepare()
+            firststart.check_administrator()
+        except (database.NotReady, firststart.BadSetting) as error:
+            raise CommandError(str(error)) from error
+        administrator = firststart.first_administrator()
+        manual.load()
+        for name, value in self._rows(administrator):
+            self.stdout.write(f"  {name:<12} {value}")
+
+    def _rows(self, administrator: firststart.Administrator | None) -> Iterator[tuple[str, str]]:
+        yield "Database", "migrated"
+        if administrator:
+            yield "E-mail", administrator.email
+            password = administrator.password
+            yield "Password", f"{password}   (shown only now)" if password else "the one in ADMIN_PASSWORD"
+        key = firststart.KeyFile()
+        if os.environ.get("ADMIN_KEY", "").strip():
+            yield "Admin key", "the one you set"
+        elif key.is_new():
+            yield "Admin key", f"{settings.ADMIN_KEY}   (shown only now; kept in {key.path})"
+            key.note_shown()
+        else:
+            yield "Admin key", f"in {key.path}"
