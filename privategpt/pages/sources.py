@@ -76,9 +76,9 @@ def _filtered(readable: SourceQuerySet, keeper: Keeper, words: str, group: str, 
     if words:
         readable = readable.filter(title__icontains=words[:200])
     if group == "public":
-        readable = readable.filter(is_public=True)
+        readable = readable.among([], public=True)
     elif group in {str(own.pk) for own in keeper.groups}:
-        readable = readable.filter(pk__in=Source.objects.filter(groups=int(group)).values("pk"))
+        readable = readable.among([int(group)], public=False)
     return readable.filter(state=state) if state in STATES else readable
 
 
