@@ -35,10 +35,12 @@ def looks(path: Path) -> set[tuple[str, str]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute)):
             continue
-        manager = node.value
-        if manager.attr == "objects" and isinstance(manager.value, ast.Name) and manager.value.id in GOOD:
-            if node.attr not in GOOD[manager.value.id]:
-                found.add((path.relative_to(ROOT).as_posix(), f"{manager.value.id}.{node.attr}"))
+        manager, verb = node.value, node.attr
+        if manager.attr != "objects" or not isinstance(manager.value, ast.Name):
+            continue
+        model = manager.value.id
+        if verb not in GOOD.get(model, {verb}):
+            found.add((path.relative_to(ROOT).as_posix(), f"{model}.{verb}"))
     return found
 
 
