@@ -78,8 +78,8 @@ def _opened(email: str, password: str) -> User | None:
 
 def _refuse_locked(places: Sequence[_Place]) -> None:
     found = {bytes(row.place): row for row in SignInFailures.objects.filter(place__in=[p.digest for p in places])}
-    for row in found.values():
-        _not_ahead(row)
+    for failed in found.values():
+        _not_ahead(failed)
     for place in places:
         row = found.get(place.digest)
         if row and row.failures >= place.limit and (left := _left(row)) > 0:

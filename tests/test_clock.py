@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import AsyncClient, Client
@@ -62,7 +63,7 @@ async def test_an_answer_and_the_line_to_it_go_on(
     message = await begun(await db(chat, alice))
     client = AsyncClient()
     await client.aforce_login(alice)
-    response = await client.get(f"/chats/{message.chat_id}/{message.pk}/events")
+    response: Any = await client.get(f"/chats/{message.chat_id}/{message.pk}/events")
     line = aiter(response.streaming_content)
     assert await anext(line)
     jump(step)

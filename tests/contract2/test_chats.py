@@ -262,7 +262,12 @@ def test_a_stream_ends_with_its_user(as_alice: Program, alice: User, as_bob: Pro
     assert stream.next()
     assert other.next()
     began = time.monotonic()
-    {"retired": alice.retire, "deleted": alice.delete, "token revoked": alice.tokens.all().revoke}[ending]()
+    endings: dict[str, Callable[[], object]] = {
+        "retired": alice.retire,
+        "deleted": alice.delete,
+        "token revoked": alice.tokens.all().revoke,
+    }
+    endings[ending]()
     assert list(stream)[-1].kind == "error"
     assert time.monotonic() - began < 5
     hold.after = None

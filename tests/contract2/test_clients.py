@@ -47,8 +47,8 @@ def same(expected: Any, found: Any, names: dict[str, Any], place: str = "") -> N
         kind = expected[1:-1]
         assert isinstance(found, str | int), place
         if kind == "time":
-            datetime.fromisoformat(found)
-            assert found.endswith("Z")
+            assert datetime.fromisoformat(str(found)).tzinfo
+            assert str(found).endswith("Z")
         elif kind != "text":
             names[kind] = found
     elif isinstance(expected, dict):
