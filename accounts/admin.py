@@ -121,7 +121,11 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
         with transaction.atomic():  # with its audit row
-            return super().user_change_password(request, id, form_url)
+            before = User.objects.filter(pk=id).values_list("password", flat=True).first()
+            response = super().user_change_password(request, id, form_url)
+            for user in User.objects.filter(pk=id).exclude(password=before or ""):
+                user.tokens.live().filter(kind=Token.Kind.API).revoke()  # as `people.edit` does
+            return response
 
     # -- list -----------------------------------------------------------------------------------
 

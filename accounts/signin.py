@@ -78,16 +78,26 @@ def _opened(email: str, password: str) -> User | None:
 
 def _refuse_locked(places: Sequence[_Place]) -> None:
     found = {bytes(row.place): row for row in SignInFailures.objects.filter(place__in=[p.digest for p in places])}
+    for failed in found.values():
+        _not_ahead(failed)
     for place in places:
         row = found.get(place.digest)
         if row and row.failures >= place.limit and (left := _left(row)) > 0:
             raise Locked(left)
 
 
+def _not_ahead(row: SignInFailures) -> None:
+    """A failure of the future was written before the clock was set back; it must not lock for so much longer."""
+    now = timezone.now()
+    if row.since > now:
+        row.since = now
+        SignInFailures.objects.filter(pk=row.pk, since__gt=now).update(since=now)
+
+
 def _left(row: SignInFailures) -> int:
-    """Seconds until the failures are forgotten; a clock that was set back does not lengthen them."""
+    """Seconds until the failures are forgotten."""
     left = row.since + _memory() - timezone.now()
-    return max(0, min(int(left.total_seconds()) + 1, int(_memory().total_seconds()) + 1)) if left > timedelta(0) else 0
+    return int(left.total_seconds()) + 1 if left > timedelta(0) else 0
 
 
 def _memory() -> timedelta:

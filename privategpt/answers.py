@@ -162,8 +162,7 @@ def _visible(plan: Plan, user: User, narrowed_to: Sequence[Group] | None) -> Sou
     """The sources that this question may see; None when it asks for none. Rights are looked up when it is searched."""
     if not (plan.groups or plan.public):
         return None
-    groups = plan.groups if narrowed_to is None else plan.groups & {group.pk for group in narrowed_to}
-    return Source.objects.visible_to(user).among(groups, public=plan.public)
+    return Source.objects.visible_to(user, narrowed_to).among(plan.groups, public=plan.public)
 
 
 def _in_scenario(asked: Asked, scenario: Scenario) -> Asked:

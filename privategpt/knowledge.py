@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from accounts.models import Group
 from accounts.people import Actor
 from privategpt import ingest
-from privategpt.models import Source
+from privategpt.models import Source, SourceQuerySet
 from privategpt.writing import transaction_in_turn
 
 
@@ -17,10 +19,17 @@ def delete_group(actor: Actor, group: Group) -> None:
     with transaction_in_turn():
         # Locked first, so that a source that is being stored into it is in whole before this, or not at all.
         group = Group.objects.select_for_update().get(pk=group.pk)
-        shared = Source.objects.filter(groups__in=Group.objects.exclude(pk=group.pk))
-        orphans = list(group.sources.filter(is_public=False).exclude(pk__in=shared.values("pk")))
+        orphans = list(only_of([group]).defer("content"))
         for source in orphans:
             ingest.delete(source)
         name = group.name
         group.delete()
         actor.record("delete group", f"{name} with {len(orphans)} sources")
+
+
+def only_of(groups: Collection[Group]) -> SourceQuerySet:
+    """The sources that nobody could read any more without these groups."""
+    held = Source.groups.through.objects.values("source")
+    those = [group.pk for group in groups]
+    elsewhere = held.exclude(group__in=those)
+    return Source.objects.filter(is_public=False, pk__in=held.filter(group__in=those)).exclude(pk__in=elsewhere)

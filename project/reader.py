@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
@@ -27,13 +28,13 @@ class Reader(Middleware):
         if request.path.startswith(PROGRAMS):
             return self._get_response(request)  # type: ignore[no-any-return]
         settle(request, request.user)
-        return labelled(self._get_response(request))
+        return labelled(request, self._get_response(request))
 
     async def _later(self, request: HttpRequest) -> HttpResponseBase:
         if request.path.startswith(PROGRAMS):
             return await self._get_response(request)  # type: ignore[no-any-return]
         settle(request, await request.auser())
-        return labelled(await self._get_response(request))
+        return labelled(request, await self._get_response(request))
 
 
 def settle(request: HttpRequest, user: Any) -> None:
@@ -48,8 +49,10 @@ def settle(request: HttpRequest, user: Any) -> None:
         timezone.deactivate()
 
 
-def labelled(response: HttpResponseBase) -> HttpResponseBase:
-    """Says to caches what the text depends on."""
+def labelled(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Says to caches what the text depends on, and that what somebody reads who is signed in is for nobody's cache."""
     patch_vary_headers(response, ("Accept-Language",))
+    if request.session.get(SESSION_KEY):
+        response.headers.setdefault("Cache-Control", "private, no-store")
     response.headers.setdefault("Content-Language", translation.get_language() or settings.LANGUAGE_CODE)
     return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
 
 import pytest
 from websockets.asyncio.client import connect
@@ -163,6 +164,30 @@ async def test_a_revoked_token_ends_its_own_sockets_and_no_others(closed: Door) 
         while await lets_in(closed, revoked):
             assert time.monotonic() < deadline
         assert (await refusal(closed, Authorization=revoked))[0] == 401
+
+
+@pytest.mark.parametrize("ending", ["is_active = 0 WHERE", "DELETE"])
+async def test_the_agents_of_a_user_who_goes_go_along(closed: Door, ending: str) -> None:
+    """Attacks 8 and 44: retired or deleted, within 5 s; their agents' keys open nothing any more."""
+    key = (await closed.http.post("/admin/users/add", json={"admin_key": closed.web.admin_key})).json()
+    owner, agents_key = key["user_id"], closed.web.agent_keys[1]
+    pk = UUID(owner).hex
+    closed.web.sql("UPDATE accounts_token SET user_id = ? WHERE hint = ?", pk, agents_key[-4:])
+    try:
+        async with closed.agent(echo, headers={"Authorization": agents_key}) as agent:
+            began = time.monotonic()
+            if ending == "DELETE":
+                found = await closed.http.post(
+                    "/admin/users/delete", json={"admin_key": closed.web.admin_key, "user_id": owner}
+                )
+                assert found.status_code == 200
+            else:
+                closed.web.sql("UPDATE accounts_user SET is_active = 0 WHERE id = ?", pk)
+            assert await agent.closed() == 1008
+            assert time.monotonic() - began < 5
+        assert (await closed.ask(token=key["token"])).status_code == 401
+    finally:
+        closed.web.sql("UPDATE accounts_token SET user_id = NULL, revoked_at = NULL WHERE hint = ?", agents_key[-4:])
 
 
 async def lets_in(door: Door, key: str) -> bool:

@@ -68,6 +68,8 @@ class Names(serializers.ListField):
     def to_internal_value(self, data: Any) -> list[str]:
         if not isinstance(data, list):
             self.fail("not_a_list", input_type=type(data).__name__)
+        if len(data) > MOST_NAMES:  # before each one is looked at: a million of them would take minutes
+            raise serializers.ValidationError(f"No more than {MOST_NAMES} names, please.")
         found = super().to_internal_value(data)
         return list(dict.fromkeys(name for name in found if name))
 

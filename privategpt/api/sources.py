@@ -9,7 +9,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
 
 from accounts.models import Group
 from privategpt import ingest
@@ -176,10 +175,7 @@ class OneSource(ApiView):
 def listed(caller: Caller, names: Sequence[str]) -> dict[str, list[str]]:
     """Ids by group name, newest first."""
     own = [group.pk for group in caller.groups() if group.name in names]
-    wanted = Q(groups__in=own)
-    if "" in names:
-        wanted |= Q(is_public=True)
-    rows = caller.sources().filter(wanted).distinct().order_by("-created_at", "pk")
+    rows = caller.sources().among(own, public="" in names).order_by("-created_at", "pk")
     return {"sources": [str(pk) for pk, _ in rows.values_list("pk", "created_at")]}
 
 

@@ -99,9 +99,9 @@ def _looked(request: UserRequest, reader: User, question: str, limit: int) -> di
 
 def _within(readable: SourceQuerySet, group: str) -> SourceQuerySet:
     if group == "public":
-        return readable.filter(is_public=True)
+        return readable.among([], public=True)
     if group.isascii() and group.isdigit() and len(group) < 10:
-        return readable.filter(pk__in=Source.objects.filter(groups=int(group)).values("pk"))
+        return readable.among([int(group)], public=False)
     return readable
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HELD = 25.0  # seconds for which a page waits for its answer
 STOPPING = 3.0  # seconds for which a page waits for an answer to stop
+LATER = "2"  # seconds, as contract 2 says to who has too many answers under way
 
 
 def user_of(request: HttpRequest) -> User:
@@ -200,6 +201,10 @@ async def _ask(
         return await _refused(request, user, chat, form, form.wrong, 422)
     try:
         message = await sync_to_async(asking.ask)(user, chat, form, instead_of)
+    except answers.TooMany as fault:
+        refused = await _refused(request, user, chat, form, asking.busy_sentence(fault), 429)
+        refused["Retry-After"] = LATER
+        return refused
     except answers.Busy as fault:
         return await _refused(request, user, chat, form, asking.busy_sentence(fault), 409)
     except Chat.DoesNotExist:

@@ -138,6 +138,11 @@ def text_of(file: UploadedFile[bytes]) -> tuple[str, str]:
     return (first_heading(content) or name or gettext("Without a title"))[:LONGEST_TITLE], content
 
 
+def group_gone() -> str:
+    """What is said when a group went away between the form and its saving."""
+    return gettext("A group was deleted just now. Choose again.")
+
+
 def stored_words(count: int) -> str:
     """What is said after storing so many."""
     return ngettext(

@@ -25,6 +25,7 @@ from privategpt.pages.source_forms import (
     TextForm,
     Unreadable,
     UploadForm,
+    group_gone,
     stored_words,
     text_of,
 )
@@ -76,9 +77,9 @@ def _filtered(readable: SourceQuerySet, keeper: Keeper, words: str, group: str, 
     if words:
         readable = readable.filter(title__icontains=words[:200])
     if group == "public":
-        readable = readable.filter(is_public=True)
+        readable = readable.among([], public=True)
     elif group in {str(own.pk) for own in keeper.groups}:
-        readable = readable.filter(pk__in=Source.objects.filter(groups=int(group)).values("pk"))
+        readable = readable.among([int(group)], public=False)
     return readable.filter(state=state) if state in STATES else readable
 
 
@@ -150,12 +151,14 @@ def _upload(request: UserRequest) -> HttpResponse:
     for file in files:
         try:
             title, content = text_of(file)
-        except Unreadable as reason:
+            groups = form.readers
+            ingest.store(request.user, title=title, content=content, groups=groups, public=not groups)
+        except (Unreadable, ingest.Unstorable) as reason:
             messages.error(request, f"{file.name}: {reason}")
-            continue
-        groups = form.readers
-        ingest.store(request.user, title=title, content=content, groups=groups, public=not groups)
-        stored += 1
+        except ingest.GroupGone:
+            messages.error(request, f"{file.name}: {group_gone()}")
+        else:
+            stored += 1
     if stored:
         messages.success(request, stored_words(stored))
     return redirect("sources")
@@ -170,11 +173,15 @@ def write(request: UserRequest) -> HttpResponse:
     form = NewSourceForm(keeper, request.POST or None, initial=first)
     if _is_to_be_saved(request, form):
         groups, wanted = form.readers, form.cleaned_data
-        source = ingest.store(
-            request.user, title=wanted["title"], content=wanted["content"], groups=groups, public=not groups
-        )
-        messages.success(request, stored_words(1))
-        return redirect("source", pk=source.pk)
+        try:
+            source = ingest.store(
+                request.user, title=wanted["title"], content=wanted["content"], groups=groups, public=not groups
+            )
+        except ingest.GroupGone:
+            form.add_error("groups", group_gone())
+        else:
+            messages.success(request, stored_words(1))
+            return redirect("source", pk=source.pk)
     return _editor(request, form, gettext("Write or paste"))
 
 
@@ -184,10 +191,18 @@ def edit(request: UserRequest, pk: UUID) -> HttpResponse:
     source = Keeper(request.user).source(pk)
     form = TextForm(request.POST or None, initial={"title": source.title, "content": source.content})
     if _is_to_be_saved(request, form):
-        ingest.edit(source, title=form.cleaned_data["title"], content=form.cleaned_data["content"])
+        _edited(source, title=form.cleaned_data["title"], content=form.cleaned_data["content"])
         messages.success(request, gettext("Saved. What changed is searched anew."))
         return redirect("source", pk=pk)
     return _editor(request, form, gettext("Edit"), source=source)
+
+
+def _edited(source: Source, **changed: Any) -> None:
+    """Raises Http404 for one that was deleted just now, GroupGone."""
+    try:
+        ingest.edit(source, **changed)
+    except ingest.SourceGone:
+        raise Http404 from None
 
 
 def _is_to_be_saved(request: UserRequest, form: TextForm) -> bool:
@@ -211,9 +226,13 @@ def move(request: UserRequest, pk: UUID) -> HttpResponse:
     source = keeper.source(pk)
     form = ReadersForm(keeper, request.POST or None, initial=ReadersForm.of(keeper, source))
     if request.method == "POST" and form.is_valid():
-        ingest.edit(source, groups=form.readers)
-        messages.success(request, gettext("Moved. From now on these are its readers."))
-        return redirect("source", pk=pk)
+        try:
+            _edited(source, groups=form.readers)
+        except ingest.GroupGone:
+            form.add_error("groups", group_gone())
+        else:
+            messages.success(request, gettext("Moved. From now on these are its readers."))
+            return redirect("source", pk=pk)
     status = 422 if request.method == "POST" else 200
     return render(request, "sources/move.html", {"here": "sources", "form": form, "source": source}, status=status)
 

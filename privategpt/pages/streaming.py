@@ -10,17 +10,21 @@ from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.contrib.auth.decorators import login_required
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET
 
+from accounts.sessions import Session
 from privategpt import follow
 from privategpt.models import Chat, Message
 from privategpt.pages.exchanges import entry
 from privategpt.rendering import visible
 
-HEARTBEAT = 15.0  # seconds; proxies close a line that is silent for 30 or 60
+# Seconds between two looks whether the session still holds; told to the browser, as proxies close a silent line.
+CHECKED_EVERY = 3.0
 LONGEST_OFFSET = 1 << 24
 
 
@@ -34,7 +38,7 @@ async def events(request: HttpRequest, chat_pk: UUID, pk: UUID) -> StreamingHttp
         raise Http404
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(
-        _stream(pk, f"m{position}", _offset(request)), content_type="text/event-stream; charset=utf-8", headers=headers
+        _stream(request, pk, f"m{position}"), content_type="text/event-stream; charset=utf-8", headers=headers
     )
 
 
@@ -44,30 +48,35 @@ def _offset(request: HttpRequest) -> int:
     return int(said) if said.isascii() and said.isdigit() and int(said) < LONGEST_OFFSET else 0
 
 
-async def _stream(pk: UUID, anchor: str, after: int) -> AsyncIterator[bytes]:
+async def _stream(request: HttpRequest, pk: UUID, anchor: str) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     try:
-        async for event in _with_heartbeat(follow.events(pk, after=after)):
+        async for event in _while_signed_in(request.session, follow.events(pk, after=_offset(request))):
             yield b": alive\n\n" if event is None else await _told(event, anchor)
     except (follow.TooManyFollowers, Message.DoesNotExist):
         yield _event("gone", {})
 
 
-async def _with_heartbeat(told: AsyncIterator[follow.Event]) -> AsyncIterator[follow.Event | None]:
-    """The events, and None after each silence."""
-    coming = asyncio.ensure_future(anext(told))
+async def _while_signed_in(
+    session: SessionBase, told: AsyncIterator[follow.Event]
+) -> AsyncIterator[follow.Event | None]:
+    """The events, and None now and then; both end with the session. The browser that then comes back is refused."""
+    clock = asyncio.get_running_loop().time
+    checked, coming = clock(), asyncio.ensure_future(anext(told))
     try:
         while True:
-            done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT)
-            if not done:
+            await asyncio.wait({coming}, timeout=max(0.0, checked + CHECKED_EVERY - clock()))
+            if clock() - checked >= CHECKED_EVERY:
+                if not await database_sync_to_async(Session.objects.still_holds, thread_sensitive=False)(session):
+                    return
+                checked = clock()
                 yield None
-                continue
-            try:
+            if coming.done():
                 event = coming.result()
-            except StopAsyncIteration:
-                return
-            coming = asyncio.ensure_future(anext(told))
-            yield event
+                coming = asyncio.ensure_future(anext(told))
+                yield event
+    except StopAsyncIteration:
+        return
     finally:
         coming.cancel()
         with contextlib.suppress(BaseException):

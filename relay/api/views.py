@@ -50,6 +50,7 @@ def not_found(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """What Django refuses before any view: a foreign Host, too many parameters. A page for browsers."""
     if _is_browser(request):
+        _forgo_form(request)
         return defaults.bad_request(request, exception)
     return http(replies.error(400, "Bad request"))
 
@@ -57,8 +58,14 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def server_error(request: HttpRequest) -> HttpResponse:
     """A failure that nobody foresaw. A page for browsers."""
     if _is_browser(request):
+        _forgo_form(request)
         return defaults.server_error(request)
     return http(replies.error(500, "Internal error"))
+
+
+def _forgo_form(request: HttpRequest) -> None:
+    """Django's error pages look for the form's token once more; reading the form may be what failed."""
+    request.csrf_processing_done = True  # type: ignore[attr-defined]
 
 
 def _is_browser(request: HttpRequest) -> bool:

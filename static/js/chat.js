@@ -35,7 +35,7 @@
     const finish = async (what) => {
       events.close();
       const answer = await get(piece);
-      if (!answer.ok) return location.reload();
+      if (!answer.ok || answer.redirected) return location.reload();
       const whole = made(await answer.text());
       keepEnd(() => article.replaceWith(whole));
       if (whole.dataset.grows) return setTimeout(grow, 2000, whole);

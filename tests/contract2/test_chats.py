@@ -238,6 +238,42 @@ def test_a_stranger_cannot_take_up_a_stream(as_alice: Program, as_charlie: Progr
     assert foreign.body == unknown.body
 
 
+def test_a_stranger_cannot_listen_to_a_chat(as_alice: Program, as_charlie: Program, hold: Any) -> None:
+    """Attack 43: while its answer grows, and refused like an unknown one."""
+    hold.after = 5
+    stream = as_alice.stream("POST", "/chats", {"question": "Hello?"}, SSE)
+    first = stream.next()
+    assert first
+    headers = {"Authorization": f"Bearer {as_charlie.token}"} | SSE
+    foreign = as_charlie.get(f"/chats/{first.data['chatId']}", headers=headers)
+    unknown = as_charlie.get("/chats/00000000-0000-4000-8000-000000000000", headers=headers)
+    assert foreign.status == unknown.status == 404
+    assert foreign.body == unknown.body
+    hold.after = None
+    assert list(stream)[-1].kind == "done"
+
+
+@pytest.mark.parametrize("ending", ["retired", "deleted", "token revoked"])
+def test_a_stream_ends_with_its_user(as_alice: Program, alice: User, as_bob: Program, hold: Any, ending: str) -> None:
+    """Attack 44: within five seconds; another's goes on."""
+    hold.after = 5
+    stream = as_alice.stream("POST", "/chats", {"question": "Hello?"}, SSE)
+    other = as_bob.stream("POST", "/chats", {"question": "Hello?"}, SSE)
+    assert stream.next()
+    assert other.next()
+    began = time.monotonic()
+    endings: dict[str, Callable[[], object]] = {
+        "retired": alice.retire,
+        "deleted": alice.delete,
+        "token revoked": alice.tokens.all().revoke,
+    }
+    endings[ending]()
+    assert list(stream)[-1].kind == "error"
+    assert time.monotonic() - began < 5
+    hold.after = None
+    assert list(other)[-1].kind == "done"
+
+
 @pytest.mark.parametrize("last", ["", " ", "nonsense", ":", "x:y", "x:-1", "x:٣", "x:" + "9" * 400])
 def test_odd_places_are_refused(as_alice: Program, last: str) -> None:
     headers = {"Authorization": f"Bearer {as_alice.token}"}

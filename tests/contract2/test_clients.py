@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -14,6 +15,7 @@ import pytest
 
 from accounts.models import Group, User
 from privategpt import ingest
+from privategpt.api.urls import ROUTES
 from privategpt.models import Source
 from tests.conftest import PASSWORD
 from tests.contract2.server import Program, Reply
@@ -26,25 +28,27 @@ PROXY = "Basic " + base64.b64encode(b"proxy:secret").decode()
 # -- recorded requests and replies ----------------------------------------------------------------
 
 
-def filled(value: Any, names: dict[str, str]) -> Any:
+def filled(value: Any, names: dict[str, Any]) -> Any:
     """`$name` stands for something that an earlier reply gave."""
     if isinstance(value, str):
+        if value.removeprefix("$") in names and value.startswith("$"):
+            return names[value[1:]]
         for name, found in names.items():
-            value = value.replace(f"${name}", found)
+            value = value.replace(f"${name}", str(found))
         return value
     if isinstance(value, list):
         return [filled(each, names) for each in value]
     return {key: filled(each, names) for key, each in value.items()} if isinstance(value, dict) else value
 
 
-def same(expected: Any, found: Any, names: dict[str, str], place: str = "") -> None:
-    """Compares; `<name>` takes any text and keeps it, `<time>` a time, `...` in an object lets more keys pass."""
+def same(expected: Any, found: Any, names: dict[str, Any], place: str = "") -> None:
+    """Compares; `<name>` takes any text or number and keeps it, `<time>` a time, `...` lets more keys pass."""
     if isinstance(expected, str) and expected.startswith("<") and expected.endswith(">"):
         kind = expected[1:-1]
-        assert isinstance(found, str), place
+        assert isinstance(found, str | int), place
         if kind == "time":
-            datetime.fromisoformat(found)
-            assert found.endswith("Z")
+            assert datetime.fromisoformat(str(found)).tzinfo
+            assert str(found).endswith("Z")
         elif kind != "text":
             names[kind] = found
     elif isinstance(expected, dict):
@@ -63,7 +67,7 @@ def same(expected: Any, found: Any, names: dict[str, str], place: str = "") -> N
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_recorded_conversation_goes_as_it_went(anybody: Program, root: User, name: str) -> None:
-    names = {"password": PASSWORD}
+    names: dict[str, Any] = {"password": PASSWORD}
     for pair in PAIRS[name]:
         method, path = filled(pair["request"], names).split(" ")
         headers = filled(pair.get("headers", {"Authentication": "Bearer $token"} if "token" in names else {}), names)
@@ -77,7 +81,30 @@ def test_a_recorded_conversation_goes_as_it_went(anybody: Program, root: User, n
                 pair["request"],
             )
         else:
-            assert reply.json["data"] is None
+            assert (reply.json["data"], reply.json["status"]) == (None, pair["status"])
+            assert reply.json["message"]
+            assert ("errors" in reply.json) == (pair["status"] == 422)
+
+
+def endpoints() -> set[str]:
+    """Every method of every route."""
+    named = {route: re.sub(r"<str:\w+>", "{}", route) for route in ROUTES}
+    return {f"{method} /{named[route]}" for route, view in ROUTES.items() for method in view.methods()}
+
+
+def recorded(wanted: Callable[[dict[str, Any]], bool]) -> set[str]:
+    """The endpoints of these pairs."""
+    found = set()
+    for pair in (pair for pairs in PAIRS.values() for pair in pairs if wanted(pair)):
+        method, path = pair["request"].split("?")[0].split(" ")
+        known = path.removeprefix("/") in ROUTES
+        found.add(f"{method} {path if known else path.rsplit('/', 1)[0] + '/{}'}")
+    return found
+
+
+def test_every_endpoint_is_recorded_with_a_success_and_with_a_refusal() -> None:
+    assert recorded(lambda pair: pair.get("status", 200) == 200) == endpoints()
+    assert recorded(lambda pair: pair.get("status", 200) != 200) - {"PATCH /chats"} == endpoints()
 
 
 # -- client kinds ---------------------------------------------------------------------------------

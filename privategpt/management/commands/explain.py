@@ -36,9 +36,10 @@ class Command(BaseCommand):
             raise CommandError(f"There is no group {', '.join(sorted(unknown))}.")
         if not groups and not public:
             raise CommandError("Without --group or --public an answer rests on no source; say where to look.")
-        wanted = Source.objects.all().among([found.pk for found in groups], public=public)
-        theirs = search(question, Source.objects.visible_to(asker).among([g.pk for g in groups], public=public), limit)
-        self._show(theirs, withheld=_withheld(search(question, wanted, limit), theirs))
+        named = [found.pk for found in groups]
+        theirs = search(question, Source.objects.visible_to(asker).among(named, public=public), limit)
+        everything = search(question, Source.objects.all().kept().among(named, public=public), limit)
+        self._show(theirs, withheld=_withheld(everything, theirs))
 
     def _show(self, found: Found, withheld: int) -> None:
         for number, hit in enumerate(found.hits, 1):
