@@ -22,6 +22,7 @@ from accounts import secondfactor
 from accounts.addresses import peer
 from accounts.models import User
 from accounts.sessions import ADDRESS, DEVICE
+from privategpt.pages.sentences import in_readers_language
 
 HALF_WAY: Final = "half_way"  # in the session: who gave the right password, when, and where they want to go
 CODE_WITHIN = 300  # seconds between the password and the code
@@ -63,7 +64,7 @@ def _opened(request: HttpRequest) -> tuple[User | None, str]:
         try:
             found: Any = authenticate(request, username=email, password=password)
         except ValidationError as locked:  # too many failures: even the right password does not open now
-            return None, locked.messages[0]
+            return None, in_readers_language(locked.messages[0])
         if found is not None:
             return found, ""
     return None, gettext("Email and password do not match.")
