@@ -52,6 +52,25 @@ def test_files_are_stored_once_chosen_and_become_ready_without_a_reload(place: S
         assert "Tide tables" in page.inner_text(".found")
 
 
+def test_files_that_are_dropped_are_stored_and_found(place: Stage, tmp_path: Path) -> None:
+    """A real drop, as the browser gets it from the desktop."""
+    for name, content in {"buoys": "# Buoy list\n\nBuoys blink.", "moorings": "# Mooring plan\n\nRopes."}.items():
+        (tmp_path / f"{name}.md").write_text(content)
+    files = [str(path) for path in sorted(tmp_path.glob("*.md"))]
+    with place.page() as page:
+        page.goto("/sources")
+        box = page.locator(".drop").bounding_box()
+        assert box is not None
+        desktop = page.context.new_cdp_session(page)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            dragged = {"items": [], "files": files, "dragOperationsMask": 1}
+            where = {"x": box["x"] + 40, "y": box["y"] + box["height"] / 2}
+            desktop.send("Input.dispatchDragEvent", {"type": kind, "data": dragged, **where})
+        page.wait_for_selector("text=2 sources are saved and can be searched.")
+        page.goto("/sources/bench?q=blink")
+        assert "Buoy list" in page.inner_text(".found")
+
+
 def test_a_drop_zone_shows_that_files_are_above_it(place: Stage) -> None:
     with place.page() as page:
         page.goto("/sources")
