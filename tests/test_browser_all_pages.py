@@ -233,3 +233,17 @@ def test_menus_open_and_close_by_keyboard_and_give_the_focus_back(place: Stage) 
         page.keyboard.press("Escape")
         assert page.locator("main .sheet:popover-open").count() == 0
         assert page.evaluate("document.activeElement.matches('[popovertarget]')")
+
+
+def test_the_code_of_an_answer_is_copied_and_its_formula_is_mathml(place: Stage, paths: list[str]) -> None:
+    with place.page() as page:
+        page.goto(
+            next(path for path in paths if path.startswith("/chats/") and path.count("/") == 3 and "?" not in path)
+        )
+        page.click(".prose .code [data-copy]")
+        page.wait_for_function("navigator.clipboard.readText().then((text) => text.startsWith('import os  # why'))")
+        box = page.locator(".prose math[display=block] msup").bounding_box()
+        assert box is not None
+        assert box["height"] > 0
+        assert page.locator(".prose input[type=checkbox]").count() == 2
+        assert page.locator(".prose .footnotes li").count() == 1
