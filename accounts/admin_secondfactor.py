@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.admin_audit import AuditedAdmin, actor
+from accounts.authenticators import Authenticator
 
 admin.site.unregister(TOTPDevice)  # django-otp's own page shows the key, and leaves no row in the audit log
 
 
-@admin.register(TOTPDevice)
-class SecondFactorAdmin(AuditedAdmin[TOTPDevice]):
-    """Deleting it lets its user in by the password alone."""
+@admin.register(Authenticator)
+class SecondFactorAdmin(AuditedAdmin[Authenticator]):
+    """Deleting it lets its user in by the password alone; its recovery codes go along."""
 
-    list_display = ("user", "confirmed", "created_at", "last_used_at")
+    list_display = ("user", "confirmed", "codes_left", "created_at", "last_used_at")
     fields = list_display
     list_select_related = ("user",)
     search_fields = ("user__email", "user__name")
-    secret_fields = ("key",)
+    secret_fields = ("key", "recovery_codes")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Authenticator]:
+        return super().get_queryset(request).annotate(counted=Count("recovery_codes"))
+
+    @admin.display(description="recovery codes left", ordering="counted")
+    def codes_left(self, device: Authenticator) -> int:
+        return device.counted  # type: ignore[attr-defined, no-any-return]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:
-        """Only of people whom the administrator may manage: it weakens their sign-in."""
-        allowed = super().has_delete_permission(request, obj)
-        return allowed and (obj is None or actor(request).may_manage(obj.user))
+    def has_delete_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:
+        """Of people whom the administrator may manage; for one's own there is the account's page and the password."""
+        if not super().has_delete_permission(request, obj):
+            return False
+        return obj is None or (obj.user != actor(request) and actor(request).may_manage(obj.user))

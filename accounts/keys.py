@@ -1,7 +1,8 @@
 """Keys as values: how they are made, found again and, for the relay's, kept readable.
 
 Only the digest of a key is stored. Contract 1 lists relay tokens in clear to the
-holder of the admin key, so those, and only those, are kept encrypted as well."""
+holder of the admin key, so those are kept encrypted as well; and so are the secrets
+of second factors, which are needed to tell what the app shows."""
 
 import base64
 import hmac
@@ -10,12 +11,15 @@ import uuid
 from collections.abc import Callable
 from functools import lru_cache
 
+from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 LONGEST_KEY = 256  # characters; nothing longer is looked up
+NONCE = 12  # bytes, as AES-GCM takes them
 
 
 def new_relay_key() -> str:
@@ -62,6 +66,25 @@ def unseal(sealed: str) -> str | None:
         return _fernet().decrypt(sealed.encode()).decode()
     except InvalidToken:
         return None
+
+
+def seal_for(owner: str, secret: bytes) -> str:
+    """A short secret encrypted (AES-256-GCM) for one owner: in another owner's row it opens nothing."""
+    nonce = secrets.token_bytes(NONCE)
+    return base64.urlsafe_b64encode(nonce + _aes().encrypt(nonce, secret, owner.encode())).decode()
+
+
+def unseal_for(owner: str, sealed: str) -> bytes | None:
+    """The secret again; None when it was sealed under another secret key, or for somebody else."""
+    try:
+        raw = base64.urlsafe_b64decode(sealed)
+        return _aes().decrypt(raw[:NONCE], raw[NONCE:], owner.encode())
+    except (InvalidTag, ValueError):
+        return None
+
+
+def _aes() -> AESGCM:
+    return AESGCM(derived("second factor", settings.SECRET_KEY))
 
 
 def _fernet() -> Fernet:

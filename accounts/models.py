@@ -13,6 +13,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts import keys
+from accounts.authenticators import Authenticator as Authenticator
+from accounts.authenticators import RecoveryCode as RecoveryCode
 from accounts.fields import CanonicalEmailField
 from accounts.locales import known_language, known_timezone
 from accounts.roles import ROLES

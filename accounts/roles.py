@@ -22,7 +22,7 @@ ADMIN_PERMISSIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "accounts.user": ("view", "add", "change"),
         "accounts.group": MANAGE,
         "accounts.token": MANAGE,
-        "otp_totp.totpdevice": ("view", "delete"),
+        "accounts.authenticator": ("view", "delete"),
     },
     "system": {
         "relay.agent": ("view", "change"),

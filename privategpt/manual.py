@@ -21,6 +21,7 @@ from privategpt.models import Source
 GROUP = "Switchboard"
 PAGES = UUID("7d0d3f5e-5a51-4a9b-9f0a-2b4f4d4b8c11")  # the name space of the pages' ids
 TITLE = re.compile(r"^#\s+(.+)$", re.MULTILINE)
+PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)\n+", re.MULTILINE)  # of the page that is being read, for who is reading it
 
 
 def load() -> int:
@@ -55,7 +56,7 @@ def _group() -> Group | None:
 def _pages() -> dict[str, str]:
     folder = Path(settings.BASE_DIR)
     files = [folder / "README.md", *sorted((folder / "docs").glob("*.md"))]
-    return {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
+    return {file.name: PICTURE.sub("", file.read_text(encoding="utf-8")) for file in files if file.is_file()}
 
 
 def _load(name: str, text: str, group: Group, known: dict[str, str]) -> bool:

@@ -43,6 +43,7 @@ urlpatterns = [
     path("account/reading", account.save_reading, name="save-reading"),
     path("account/password", account.change_password, name="change-password"),
     path("account/second-factor", secondfactor.set_up, name="second-factor"),
+    path("account/second-factor/codes", secondfactor.recovery_codes, name="recovery-codes"),
     path("account/second-factor/off", secondfactor.turn_off, name="second-factor-off"),
     path("account/tokens", tokens.tokens, name="tokens"),
     path("account/tokens/<int:pk>/revoke", tokens.revoke_token, name="revoke-token"),

@@ -1,4 +1,4 @@
-"""What is not there, or not yours: a page for browsers, contract 1's text for programs."""
+"""What is not there, not yours, or refused: a page for browsers, contract 1's text for programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.csrf import csrf_failure
 
 from relay.api.views import not_found as contract_not_found
 
@@ -15,7 +16,17 @@ CONTRACT_PATHS = ("/api", "/client", "/health", "/ready", "/admin/users", "/v1")
 
 def not_found(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     """Not found and not allowed are one page, so that nobody learns what there is."""
-    wants_page = "text/html" in request.headers.get("Accept", "")
-    if not wants_page or request.path.startswith(CONTRACT_PATHS):
+    if not _wants_page(request) or request.path.startswith(CONTRACT_PATHS):
         return contract_not_found(request)
     return render(request, "404.html", status=404)
+
+
+def form_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without its token: the page was open for too long, or it is not a page of ours."""
+    if not _wants_page(request):
+        return csrf_failure(request, reason)
+    return render(request, "403.html", status=403)
+
+
+def _wants_page(request: HttpRequest) -> bool:
+    return "text/html" in request.headers.get("Accept", "")

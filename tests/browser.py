@@ -162,14 +162,14 @@ def ask(page: Page, question: str) -> None:
 
 
 @contextmanager
-def stage(data: Path) -> Iterator[Stage]:
+def stage(data: Path, model: str = "scripted-1") -> Iterator[Stage]:
     """Skips where there is no Chromium."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     from playwright.sync_api import sync_playwright
 
     with Writer() as writer:
-        served = Server(data, OPENAI_BASE_URL=writer.served.url, OPENAI_MODEL="scripted-1", LOG_LEVEL="WARNING")
+        served = Server(data, OPENAI_BASE_URL=writer.served.url, OPENAI_MODEL=model, LOG_LEVEL="WARNING")
         with served as server, sync_playwright() as playwright:
             cast = f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}"
             made = manage(data, "shell", "-c", cast)

@@ -92,3 +92,9 @@ async def test_the_first_question_gets_a_cited_answer(scripted: type[Scripted], 
     assert message.state == "complete"
     assert message.trace["cited"]
     assert "agent" in message.answer.lower()
+
+
+def test_the_manual_has_no_pictures_of_the_pages_that_one_is_reading(docs: Path, root: User) -> None:
+    (docs.parent / "README.md").write_text("# Switchboard\n\n![A chat.](docs/chat.svg)\n\nAgents dial in.")
+    manual.load()
+    assert Source.objects.get(title="Switchboard").content == "# Switchboard\n\nAgents dial in."

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from django.test import Client
-from django_otp.oath import TOTP
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import secondfactor
-from accounts.models import AuditEntry, Group, Token, User
+from accounts.models import Group, Token, User
 from accounts.sessions import Session
 from tests.conftest import PASSWORD
 from tests.pages import browser, text
@@ -77,77 +73,6 @@ def test_a_wrong_or_weak_password_changes_nothing(alice: User, present: str, new
     assert browser(alice).post("/account/password", {"present": present, "new": new}).status_code == 422
     alice.refresh_from_db()
     assert alice.check_password(PASSWORD)
-
-
-# -- second factor -------------------------------------------------------------------------------
-
-
-def code(user: User, steps: int = 0) -> str:
-    """What the user's app shows, so many steps from now."""
-    device = TOTPDevice.objects.get(user=user)
-    clock = TOTP(device.bin_key, device.step, device.t0, device.digits, device.drift)
-    clock.time = time.time() + steps * device.step
-    return f"{clock.token():06d}"
-
-
-def password_only(email: str = "alice@example.org") -> Client:
-    client = browser()
-    client.post("/sign-in", {"email": email, "password": PASSWORD, "next": "/account"})
-    return client
-
-
-@pytest.fixture
-def guarded(alice: User) -> User:
-    """Alice with a second factor."""
-    client = browser(alice)
-    page = client.get("/account/second-factor")
-    assert "<svg" in page.content.decode()
-    assert client.post("/account/second-factor", {"code": code(alice)}).status_code == 302
-    assert secondfactor.is_on(alice)
-    return alice
-
-
-def test_a_wrong_first_code_does_not_turn_it_on(alice: User) -> None:
-    client = browser(alice)
-    client.get("/account/second-factor")
-    assert client.post("/account/second-factor", {"code": "x"}).status_code == 422
-    assert not secondfactor.is_on(alice)
-
-
-def test_the_password_alone_signs_nobody_in_who_has_a_second_factor(guarded: User) -> None:
-    client = password_only()
-    assert client.get("/account").status_code == 302
-    fields = {"username": "alice@example.org", "password": PASSWORD}
-    assert browser().post("/admin/login/", fields)["Location"] == "/sign-in/code"
-
-
-def test_the_code_finishes_the_sign_in_and_counts_once(guarded: User) -> None:
-    shown = code(guarded, 1)
-    client, second = password_only(), password_only()
-    assert client.post("/sign-in/code", {"code": f"{shown[:3]} {shown[3:]}"})["Location"] == "/account"
-    assert client.get("/account").status_code == 200
-    assert second.post("/sign-in/code", {"code": shown}).status_code == 422
-    assert second.get("/account").status_code == 302
-
-
-def test_after_a_wrong_code_even_the_right_one_has_to_wait(guarded: User) -> None:
-    client = password_only()
-    assert client.post("/sign-in/code", {"code": "000000"}).status_code == 422
-    assert client.post("/sign-in/code", {"code": code(guarded, 1)}).status_code == 422
-
-
-def test_a_code_without_a_password_before_it_is_worth_nothing(guarded: User) -> None:
-    assert browser().post("/sign-in/code", {"code": code(guarded, 1)})["Location"] == "/sign-in"
-
-
-def test_turning_it_off_takes_the_password(guarded: User) -> None:
-    client = browser(guarded)
-    client.post("/account/second-factor/off", {"password": "wrong"})
-    assert secondfactor.is_on(guarded)
-    client.post("/account/second-factor/off", {"password": PASSWORD})
-    assert not secondfactor.is_on(guarded)
-    actions = set(AuditEntry.objects.values_list("action", flat=True))
-    assert {"turn on second factor", "turn off second factor"} <= actions
 
 
 # -- tokens --------------------------------------------------------------------------------------
@@ -247,17 +172,3 @@ def test_every_form_takes_a_csrf_token(alice: User) -> None:
     client.force_login(alice)
     for path in ("you", "reading", "password", "second-factor", "tokens", "sessions/end", "sessions/end-others"):
         assert client.post(f"/account/{path}").status_code == 403, path
-
-
-def test_an_administrator_turns_it_off_for_who_lost_the_app_and_sees_no_secret(guarded: User, bob: User) -> None:
-    device = TOTPDevice.objects.get()
-    boss = User.objects.create_user("boss@example.org", PASSWORD, is_staff=True, roles=["users"])
-    listed = browser(boss).get(f"/admin/otp_totp/totpdevice/{device.pk}/change/")
-    assert listed.status_code == 200
-    assert device.key not in listed.content.decode()
-    path = f"/admin/otp_totp/totpdevice/{device.pk}/delete/"
-    assert browser(bob).post(path, {"post": "yes"}).status_code == 302
-    assert secondfactor.is_on(guarded)
-    browser(boss).post(path, {"post": "yes"})
-    assert not secondfactor.is_on(guarded)
-    assert AuditEntry.objects.filter(actor=boss, action__startswith="delete").exists()

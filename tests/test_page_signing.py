@@ -99,3 +99,12 @@ def test_a_browser_gets_a_page_for_what_is_not_there_and_a_program_the_contracts
     for path, accept in (("/nowhere", "*/*"), ("/api/nowhere", "text/html")):
         answer = Client().get(path, headers={"accept": accept})
         assert (answer.status_code, "No such line" in answer.content.decode()) == (404, False)
+
+
+def test_a_form_that_cannot_prove_itself_is_refused_by_a_page(alice: User) -> None:
+    client = Client(enforce_csrf_checks=True, headers={"accept": "text/html"})
+    client.force_login(alice)
+    page = client.post("/sign-out")
+    assert page.status_code == 403
+    assert "Nothing was done" in page.content.decode()
+    assert "_auth_user_id" in client.session

@@ -14,7 +14,7 @@ from django.utils.translation.template import templatize
 from tests.test_arrows import ROOT
 
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]")
-CALLS = {"gettext", "gettext_lazy", "ngettext", "_"}
+CALLS = {"gettext", "gettext_lazy", "gettext_noop", "ngettext", "_"}
 GERMAN = polib.pofile(str(ROOT / "locale/de/LC_MESSAGES/django.po"))
 
 

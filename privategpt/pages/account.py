@@ -28,7 +28,8 @@ def _page(request: UserRequest, status: int = 200, **bound: Any) -> HttpResponse
         "reading": ReadingForm(instance=request.user, initial=chosen),
         "password": PasswordForm(request),
     }
-    shown = forms | bound | {"has_second_factor": secondfactor.is_on(request.user), "here": "profile"}
+    factor = {"has_second_factor": secondfactor.is_on(request.user), "codes": secondfactor.codes_left(request.user)}
+    shown = forms | bound | factor | {"here": "profile"}
     return render(request, "account/profile.html", shown, status=status)
 
 

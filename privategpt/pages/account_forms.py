@@ -133,15 +133,18 @@ class TokenForm(forms.Form):
         return Token.Kind.AGENT if ANSWER in self.cleaned_data["may"] else Token.Kind.API
 
 
+# What a token may do, in words.
+ABILITIES = {
+    "chats": _("Ask, and read own chats"),
+    "sources:read": _("Read sources"),
+    "sources:write": _("Change sources"),
+    "admin": _("Administer groups, users and scenarios"),
+    ANSWER: _("Answer: connect as an agent"),
+}
+
+
 def abilities(user: User) -> list[tuple[str, Any]]:
     """What a token of this user can be made for, and its words."""
-    words = {
-        "chats": _("Ask, and read own chats"),
-        "sources:read": _("Read sources"),
-        "sources:write": _("Change sources"),
-        "admin": _("Administer groups, users and scenarios"),
-        ANSWER: _("Answer: connect as an agent"),
-    }
     left_out = set()
     if not user.has_role("documents"):
         left_out.add("sources:write")
@@ -149,4 +152,4 @@ def abilities(user: User) -> list[tuple[str, Any]]:
         left_out.add("admin")
     if not user.has_role("system"):
         left_out.add(ANSWER)  # an agent reads other people's questions
-    return [(name, words[name]) for name in (*SCOPES, ANSWER) if name not in left_out]
+    return [(name, ABILITIES[name]) for name in (*SCOPES, ANSWER) if name not in left_out]

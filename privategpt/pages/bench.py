@@ -17,6 +17,7 @@ from accounts import audit
 from accounts.addresses import peer
 from accounts.models import Group, User
 from privategpt.models import Source, SourceQuerySet
+from privategpt.pages.sentences import in_readers_language
 from privategpt.pages.shell import UserRequest
 from privategpt.rendering import visible
 from privategpt.retrieval.analyse import WORD, index_words
@@ -93,7 +94,13 @@ def _looked(request: UserRequest, reader: User, question: str, limit: int) -> di
     found = search(question, readable, limit)
     taken = round((time.perf_counter() - begun) * 1000)
     lines = [_line(hit, found.terms) for hit in found.hits]
-    shown = {"lines": lines, "milliseconds": taken, "note": found.note, "terms": len(found.terms), "is_other": is_other}
+    shown = {
+        "lines": lines,
+        "milliseconds": taken,
+        "note": in_readers_language(found.note),
+        "terms": len(found.terms),
+        "is_other": is_other,
+    }
     return shown | (_withheld(reader, question, limit) if is_other else {})
 
 

@@ -18,6 +18,7 @@ from privategpt import rendering
 from privategpt.llm.refusals import REFUSALS
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages.asking import backends
+from privategpt.pages.sentences import in_readers_language
 from privategpt.retrieval.passages import SEPARATOR
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Exchange:
     @property
     def error(self) -> str:
         """The sentence of what went wrong, in the reader's language where it is one of ours."""
-        return gettext(self.message.error) if self.message.error else gettext("The answer failed.")
+        return in_readers_language(self.message.error) or gettext("The answer failed.")
 
     @property
     def by(self) -> str:

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from django import forms
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
@@ -21,6 +22,7 @@ from accounts import secondfactor
 from accounts.addresses import peer
 from accounts.models import User
 from accounts.sessions import ADDRESS, DEVICE
+from privategpt.pages.sentences import in_readers_language
 
 HALF_WAY: Final = "half_way"  # in the session: who gave the right password, when, and where they want to go
 CODE_WITHIN = 300  # seconds between the password and the code
@@ -62,7 +64,7 @@ def _opened(request: HttpRequest) -> tuple[User | None, str]:
         try:
             found: Any = authenticate(request, username=email, password=password)
         except ValidationError as locked:  # too many failures: even the right password does not open now
-            return None, locked.messages[0]
+            return None, in_readers_language(locked.messages[0])
         if found is not None:
             return found, ""
     return None, gettext("Email and password do not match.")
@@ -71,7 +73,7 @@ def _opened(request: HttpRequest) -> tuple[User | None, str]:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_code(request: HttpRequest) -> HttpResponse:
-    """The six digits. The password was right, but nobody is signed in yet."""
+    """The six digits, or a recovery code. The password was right, but nobody is signed in yet."""
     half_way = request.session.get(HALF_WAY, {})
     user = User.objects.filter(pk=half_way.get("user"), is_active=True).first()
     if user is None or not 0 <= time.time() - half_way["at"] <= CODE_WITHIN:
@@ -79,10 +81,16 @@ def sign_in_code(request: HttpRequest) -> HttpResponse:
         return redirect("sign-in")
     if request.method != "POST":
         return render(request, "account/sign_in_code.html")
-    if not secondfactor.matches(user, request.POST.get("code", "")):
+    opened_by = secondfactor.matches(user, request.POST.get("code", ""), peer(request))
+    if not opened_by:
         wrong = gettext("That code does not match. Wait for the next one; each wrong code makes the pause longer.")
         return render(request, "account/sign_in_code.html", {"wrong": wrong}, status=422)
     del request.session[HALF_WAY]
+    if opened_by == secondfactor.RECOVERY:
+        left = secondfactor.codes_left(user)
+        said = ngettext("%(left)s recovery code is left.", "%(left)s recovery codes are left.", left) % {"left": left}
+        messages.success(request, said)
+        return _let_in(request, user, half_way["next"] or resolve_url("profile"))
     return _let_in(request, user, half_way["next"])
 
 

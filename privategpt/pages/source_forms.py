@@ -16,6 +16,7 @@ from privategpt import ingest
 from privategpt.models import Source
 from privategpt.pages.account_forms import FIELD
 from privategpt.pages.keeping import Keeper
+from privategpt.pages.sentences import in_readers_language
 from privategpt.reading import first_heading
 
 LONGEST_TITLE = 1000  # characters
@@ -77,7 +78,7 @@ class TextForm(forms.Form):
         try:
             ingest.check(content)
         except ingest.Unstorable as fault:
-            raise ValidationError(str(fault)) from None
+            raise ValidationError(in_readers_language(str(fault))) from None
         return content
 
     def clean(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def text_of(file: UploadedFile[bytes]) -> tuple[str, str]:
     try:
         ingest.check(content)
     except ingest.Unstorable as fault:
-        raise Unreadable(str(fault)) from None
+        raise Unreadable(in_readers_language(str(fault))) from None
     name = PurePath((file.name or "").replace("\\", "/")).stem
     return (first_heading(content) or name or gettext("Without a title"))[:LONGEST_TITLE], content
 

@@ -16,7 +16,7 @@ from accounts.addresses import peer
 from accounts.models import Token
 from accounts.people import Actor
 from privategpt.api.credentials import SCOPES
-from privategpt.pages.account_forms import ANSWER, TokenForm, abilities
+from privategpt.pages.account_forms import ABILITIES, ANSWER, TokenForm
 from privategpt.pages.shell import UserRequest
 
 MOST_TOKENS = 200  # of one user; programs' sign-ins do not count
@@ -66,15 +66,13 @@ def _live(request: UserRequest) -> Any:
 
 
 def _page(request: UserRequest, form: TokenForm, status: int = 200, **made: Any) -> HttpResponse:
-    rows = [_row(token, request) for token in _live(request).prefetch_related("groups").order_by("-pk")[:500]]
+    rows = [_row(token) for token in _live(request).prefetch_related("groups").order_by("-pk")[:500]]
     shown = {"form": form, "rows": rows, "here": "tokens", **made}
     return render(request, "account/tokens.html", shown, status=status)
 
 
-def _row(token: Token, request: UserRequest) -> dict[str, Any]:
-    words = dict(abilities(request.user))
-    if token.kind == Token.Kind.AGENT:
-        may = [words.get(ANSWER, ANSWER)]
-    else:
-        may = [words.get(scope, scope) for scope in token.scopes]
+def _row(token: Token) -> dict[str, Any]:
+    """Also what the user may not do any more: the token was made for it, and would again."""
+    given = [ANSWER] if token.kind == Token.Kind.AGENT else token.scopes
+    may = [ABILITIES.get(ability, ability) for ability in given]
     return {"token": token, "may": may, "groups": list(token.groups.all())}

@@ -5,7 +5,16 @@ from __future__ import annotations
 from django import template
 from django.utils.formats import number_format
 
+from privategpt.pages.sentences import in_readers_language
+from privategpt.rendering import visible
+
 register = template.Library()
+
+
+@register.filter
+def said(reason: str) -> str:
+    """A stored sentence in the reader's language, with hidden characters spelt out: it may quote a stranger."""
+    return visible(in_readers_language(reason))
 
 
 @register.filter

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.test import Client
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts.models import AuditEntry, SignInFailures, Token, User
+from accounts.models import AuditEntry, Authenticator, SignInFailures, Token, User
 from tests.conftest import PASSWORD
 from tests.contract2.server import Program
 
@@ -34,7 +33,7 @@ def test_a_login_gives_a_token_in_the_shape_that_clients_look_for(anybody: Progr
 
 
 def test_a_password_alone_does_not_pass_by_the_second_factor(anybody: Program, alice: User) -> None:
-    TOTPDevice.objects.create(user=alice, name="app", confirmed=True)
+    Authenticator.objects.create(user=alice, name="app", confirmed=True)
     right = anybody.post("/login", {"email": "alice@example.org", "password": PASSWORD})
     assert (right.status, right.json["data"]) == (403, None)
     assert "second factor" in right.json["message"]

@@ -1,0 +1,30 @@
+"""`manage.py secondfactor off EMAIL`: for the administrator who lost the app, and whom nobody else can let in."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from accounts import audit, secondfactor
+from accounts.models import User
+
+
+class Command(BaseCommand):
+    help = "Turn off a user's second factor; from then on the password alone signs in."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("act", choices=["off"])
+        parser.add_argument("email", metavar="EMAIL")
+
+    def handle(self, *, act: str, email: str, **options: Any) -> None:
+        user = User.objects.exclude(email=None).filter(email=email).first()
+        if user is None:
+            raise CommandError(f"No user has the e-mail address {email!r}.")
+        if not secondfactor.is_on(user):
+            raise CommandError(f"{user} has no second factor.")
+        with transaction.atomic():
+            secondfactor.turn_off(user)
+            audit.record("turn off second factor", user, way="command")
+        self.stdout.write(f"The second factor of {user} is off.")
