@@ -257,6 +257,8 @@ LOGGING = {
         "uvicorn": {"level": "WARNING"},
         "django": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        # It tells with a traceback each second that Redis is away; the relay says it once.
+        "channels_redis": {"level": "CRITICAL"},
         "django.request": {"level": "ERROR"},
     },
 }

@@ -68,6 +68,7 @@ LAYERS = {
             "saving",
             "writing",
             "orphan",
+            "waking",
         },
         {"models"},  # nouns
     ],

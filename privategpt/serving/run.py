@@ -34,9 +34,7 @@ class DoesNotStart(Exception):
 class Run:
     """Starts, welcomes, waits for a signal, ends."""
 
-    def __init__(
-        self, listener: socket.socket, site: Site, admin_key: str, *, crew: Crew, was_empty: bool
-    ) -> None:
+    def __init__(self, listener: socket.socket, site: Site, admin_key: str, *, crew: Crew, was_empty: bool) -> None:
         self._listener = listener
         self._site = site
         self._given_key = admin_key or os.environ.get("ADMIN_KEY", "").strip()
