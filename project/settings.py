@@ -2,10 +2,11 @@
 
 import socket
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from project.environment import kept_secret, names, number, one_of, switch, text, whole
+from project.environment import kept_secret, names, number, one_of, redis_url, switch, text, whole
 from project.llm import openai_backend
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -112,6 +113,16 @@ DATABASES = {
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         },
     }
+}
+# The line between several processes (docs/scaling.md); without it there can be one web process only.
+REDIS_URL = redis_url("REDIS_URL")
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": f"switchboard-{sha256(SECRET_KEY.encode()).hexdigest()[:16]}"},
+    }
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -246,6 +257,8 @@ LOGGING = {
         "uvicorn": {"level": "WARNING"},
         "django": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        # It tells with a traceback each second that Redis is away; the relay says it once.
+        "channels_redis": {"level": "CRITICAL"},
         "django.request": {"level": "ERROR"},
     },
 }

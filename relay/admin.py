@@ -30,7 +30,8 @@ SEEN_LATELY = timedelta(seconds=15)  # three of the clock's rounds that note dow
 def connected() -> dict[str, Connected]:
     """The agents that this process holds; another thread's, to be read only."""
     relay = exchange.peek()
-    return relay.dispatcher.pool.agents if relay else {}
+    agents = list(relay.dispatcher.pool.agents.items()) if relay else []
+    return {agent_id: agent for agent_id, agent in agents if not agent.node}
 
 
 @admin.register(Agent)

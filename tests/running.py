@@ -33,6 +33,7 @@ OURS = {
     "DATA_DIR",
     "ALLOWED_HOSTS",
     "DEBUG",
+    "REDIS_URL",
 }
 
 
