@@ -20,7 +20,8 @@ from django.utils import timezone
 
 from accounts.models import Group
 from privategpt.models import Passage, Source, Vector
-from privategpt.retrieval.index import SqliteIndex
+from privategpt.retrieval import index as cutting
+from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import packed
 from privategpt.writing import transaction_in_turn
 
@@ -37,7 +38,6 @@ CLAIM = ("claimed_by", "claimed_until", "attempts")
 FORGOTTEN = "The worker ended each time that it was at work on this source; edit or store it again to try anew."
 
 State = Source.State
-_index = SqliteIndex()
 
 
 class GroupGone(Exception):
@@ -72,7 +72,7 @@ def store(
     with transaction_in_turn():
         source.save(force_insert=True)
         _set_groups(source, groups)
-        _index.store(source)
+        index().store(source)
         _settle(source)
     return source
 
@@ -96,7 +96,7 @@ def edit(
         if groups is not None:
             _set_groups(source, groups)
         if (source.title, source.content) != (current.title, current.content):
-            _index.store(source)
+            index().store(source)
             _settle(source)
 
 
@@ -215,7 +215,7 @@ def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embe
         alive = set(Passage.objects.filter(pk__in=[row.pk for row in passages]).values_list("pk", flat=True))
         pairs = zip(passages, packed(vectors.rows), strict=True)
         rows = [Vector(passage=row, embedder=vectors.identity, data=data) for row, data in pairs if row.pk in alive]
-        Vector.objects.bulk_create(rows, ignore_conflicts=True)
+        index().keep(rows)
         done = Passage.objects.filter(source=source.pk, vectors__embedder=vectors.identity).count()
         Source.objects.filter(pk=source.pk).update(passages_done=done)
 

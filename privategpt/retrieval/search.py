@@ -17,7 +17,8 @@ from privategpt.models import Passage
 from privategpt.retrieval.analyse import Term, detect, question_terms
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import Client, socket_path
-from privategpt.retrieval.index import Index, SqliteIndex, Visible
+from privategpt.retrieval.index import Index, Visible
+from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import Floats, Integers, Matrix
 
 log = logging.getLogger(__name__)
@@ -290,8 +291,8 @@ def searcher() -> Searcher:
         questions = Client(socket_path(settings.DATA_DIR))
     except EmbedderUnavailable as reason:
         log.warning("Questions are searched by words alone: %s", reason)
-        return Searcher(SqliteIndex())
-    return Searcher(SqliteIndex(), questions)
+        return Searcher(index())
+    return Searcher(index(), questions)
 
 
 def search(question: str, visible: Visible, limit: int = 10) -> Found:
