@@ -1,4 +1,4 @@
-"""The databases of servers that tests start: a file in the data folder, or one of the leg's PostgreSQL for each folder."""
+"""Databases of servers that tests start: a file in the data folder, or for each folder one of the leg's PostgreSQL."""
 
 from __future__ import annotations
 

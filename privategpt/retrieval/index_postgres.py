@@ -12,9 +12,21 @@ from typing import Any
 
 from django.db import connection
 
-from privategpt.models import Passage, Source
+from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval.analyse import Term
-from privategpt.retrieval.index import FEW, STALE, Draft, Statistics, StoredIndex, Visible, is_visible
+from privategpt.retrieval.index import (
+    FEW,
+    STALE,
+    Draft,
+    Near,
+    Statistics,
+    StoredIndex,
+    Visible,
+    is_visible,
+    visible_ids,
+)
+from privategpt.retrieval.matrix import Floats
+from privategpt.retrieval.neighbours import Neighbours
 
 K1, B = 1.2, 0.75
 LEAST_IDF = 1e-6  # of a word that stands in more than half of the passages, as FTS5 has it
@@ -44,6 +56,7 @@ class PostgresIndex(StoredIndex):
         self._length = 1.0  # of a passage, in words, on average
         self._known: dict[Phrase, int] = {}
         self._known_since = float("-inf")
+        self._neighbours = Neighbours()
 
     def _insert_words(self, source: Source, rows: Sequence[tuple[Passage, Draft]]) -> None:
         with connection.cursor() as cursor:
@@ -62,7 +75,8 @@ class PostgresIndex(StoredIndex):
 
     def _measure(self) -> int:
         """How many passages there are now, and how long they are on average."""
-        total, self._length = self._rows("SELECT count(*), coalesce(avg(length), 1)::float8 FROM privategpt_words", [])[0]
+        sql = "SELECT count(*), coalesce(avg(length), 1)::float8 FROM privategpt_words"
+        total, self._length = self._rows(sql, [])[0]
         self._known, self._known_since = {}, time.monotonic()
         return int(total)
 
@@ -101,7 +115,7 @@ class PostgresIndex(StoredIndex):
     def _all_visible(self, weights: dict[Phrase, float], visible: Visible, limit: int) -> list[tuple[int, float]]:
         """The best of what is visible, for whoever may read little."""
         scored, values = self._scored(weights)
-        readable, parameters = _visible_ids(visible)
+        readable, parameters = visible_ids(visible)
         sql = f"""
             SELECT passage_id, sum(score) AS score FROM ({scored}) AS scored
             JOIN privategpt_words USING (passage_id) WHERE source_id IN ({readable})
@@ -123,7 +137,7 @@ class PostgresIndex(StoredIndex):
         for phrase, idf in weights.items():
             if phrase.is_prefix:
                 parts.append(
-                    f"SELECT passage_id, %s::float8 * {SCORE} FROM (SELECT passage_id, sum(tf) AS tf, "  # noqa: S608
+                    f"SELECT passage_id, %s::float8 * {SCORE} AS score FROM (SELECT passage_id, sum(tf)::float8 AS tf, "  # noqa: S608
                     "max(length) AS length FROM privategpt_posting WHERE word >= %s AND word < %s "
                     "GROUP BY passage_id) AS beginning"
                 )
@@ -139,7 +153,7 @@ class PostgresIndex(StoredIndex):
     def _counts(self, phrases: Sequence[Phrase]) -> dict[Phrase, int]:
         """In how many passages each stands; of many passages, as it was up to a minute ago."""
         known = self._known
-        if self._statistics.total < FEW or len(known) > MANY_KNOWN or time.monotonic() - self._known_since > STALE:
+        if len(known) > MANY_KNOWN or time.monotonic() - self._known_since > STALE:
             self._known = known = {}
             self._known_since = time.monotonic()
         missing = [phrase for phrase in phrases if phrase not in known]
@@ -153,6 +167,18 @@ class PostgresIndex(StoredIndex):
     def _beginning(self, phrase: Phrase) -> int:
         sql = "SELECT count(DISTINCT passage_id) FROM privategpt_posting WHERE word >= %s AND word < %s"
         return int(self._rows(sql, [phrase.word, phrase.word + BEHIND])[0][0])
+
+    # -- by meaning -----------------------------------------------------------------------------
+
+    def keep(self, vectors: Sequence[Vector]) -> None:
+        super().keep(vectors)
+        self._neighbours.add(vectors)
+
+    def nearest(self, embedder: str, question: Floats, visible: Visible, limit: int) -> Near | None:
+        return self._neighbours.nearest(embedder, question, visible, limit)
+
+    def tend(self) -> None:
+        self._neighbours.tend()
 
     # -- by right -------------------------------------------------------------------------------
 
@@ -169,10 +195,10 @@ class PostgresIndex(StoredIndex):
         """
         return [row[0] for row in self._rows(sql, [most])]
 
-    def _rows(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
         with connection.cursor() as cursor:
             cursor.execute(sql, values)
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
 
 def _phrases(terms: Sequence[Term]) -> Iterator[Phrase]:
@@ -184,8 +210,3 @@ def _phrases(terms: Sequence[Term]) -> Iterator[Phrase]:
 def _idf(count: int, total: int) -> float:
     """FTS5's: unlike Lucene's it falls to nothing for what stands in half of all passages."""
     return max(math.log((total - count + 0.5) / (count + 0.5)) if count < total else 0.0, LEAST_IDF)
-
-
-def _visible_ids(visible: Visible) -> tuple[str, Sequence[Any]]:
-    sql, parameters = visible.order_by().values("pk").query.get_compiler(using=visible.db).as_sql()
-    return sql, parameters
