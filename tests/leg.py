@@ -30,7 +30,7 @@ def _started() -> Postgres:
     folder = Path(tempfile.mkdtemp(prefix="switchboard-postgres-"))
     server = Postgres(folder / "data")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(server.stop)
+    atexit.register(server.end)
     return server
 
 

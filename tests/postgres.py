@@ -21,7 +21,6 @@ PATIENCE = 60.0
 CONFIGURATION = """
 fsync = off
 full_page_writes = off
-synchronous_commit = off
 max_connections = 200
 shared_buffers = 256MB
 max_wal_size = 2GB
@@ -74,6 +73,11 @@ class Postgres:
     def start(self) -> None:
         """Again, after `stop` or `kill`."""
         self._server.ensure_postgres_running()
+
+    def end(self) -> None:
+        """For good, whether it runs or not."""
+        if (self._server.pgdata / "postmaster.pid").exists():
+            self.stop()
 
     def _until_gone(self) -> None:
         deadline = time.monotonic() + PATIENCE
