@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.wire_fixtures", "tests.socket_fixtures"]
 
 PASSWORD = "a long enough password"
+collect_ignore_glob = leg.WITHOUT_DATABASE if leg.NAME == "postgres" else []
 
 
 def pytest_configure() -> None:

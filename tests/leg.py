@@ -34,6 +34,31 @@ def _started() -> Postgres:
     return server
 
 
+# What the second leg leaves out: tests that never meet a database, those of the built-in model, and the browser's
+# (the pages' own tests run). Everything that reads or writes a row runs on both.
+WITHOUT_DATABASE = [
+    "test_agent_client.py",
+    "test_analyse.py",
+    "test_arrows.py",
+    "test_bench.py",
+    "test_browser_*.py",
+    "test_citing.py",
+    "test_embedders.py",
+    "test_http_limits.py",
+    "test_listener.py",
+    "test_llm_embedded.py",
+    "test_llm_openai.py",
+    "test_passages.py",
+    "test_pool.py",
+    "test_prompts.py",
+    "test_readme.py",
+    "test_rendering.py",
+    "test_runagent.py",
+    "test_sentences.py",
+    "test_serve_agent.py",
+    "test_supervisor.py",
+    "test_translations.py",
+]
 NAME = _chosen()
 os.environ.pop("DATABASE_URL", None)  # whose ever that is, the tests leave it alone
 SERVER: Postgres | None = None
