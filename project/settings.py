@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from project import database
 from project.environment import kept_secret, names, number, one_of, redis_url, switch, text, whole
 from project.llm import openai_backend
 
@@ -100,19 +101,11 @@ TEMPLATES = [
 ]
 
 # -- stores -------------------------------------------------------------------------------------
+DATABASE_URL = text("DATABASE_URL")
 DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "switchboard.sqlite3",
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            # A deferred transaction that upgrades fails at once, whatever the timeout says.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 5,
-            # FULL: what was answered survives a power cut too; group commit keeps it cheap.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-        },
-    }
+    "default": database.postgres(DATABASE_URL, pool=whole("DATABASE_POOL", 20, least=4))
+    if DATABASE_URL
+    else database.sqlite(DATA_DIR / "switchboard.sqlite3")
 }
 # The line between several processes (docs/scaling.md); without it there can be one web process only.
 REDIS_URL = redis_url("REDIS_URL")

@@ -87,10 +87,12 @@ def port_number(text: str | None) -> int:
 
 
 def web_server(port: int) -> None:
-    """The web server in this process, until a signal ends it. Raises BadSetting."""
+    """The web server in this process, until a signal ends it. Raises BadSetting, NotReady."""
     listener = inherited()
-    if listener is None:  # one that a supervisor starts again has to come up while Redis is away
+    if listener is None:  # whoever opened it has looked, and what it starts again comes up while others are away
         redis.check(settings.REDIS_URL)
+        database.check()
+        connections.close_all()
     orphan.end_with_parent(settings.DRAIN_SECONDS + CLOSING)
     import_string(settings.WEB_SERVER)(settings.HOST, port, listener)
 
