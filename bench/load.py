@@ -10,6 +10,7 @@ class Load:
     """One run: so many closed-loop clients against so many agents, for a time or for a number of asks."""
 
     port: int
+    agent_port: int = 0  # where the agents dial in; 0: at the same port
     clients: int = 64
     agents: int = 64
     think: float = 0.0  # seconds an agent takes for an answer
