@@ -135,9 +135,7 @@ class Agent(asyncio.Protocol):
             "Sec-WebSocket-Key": wire.HANDSHAKE_KEY,
             **({"Authorization": f"Bearer {token}"} if token else {}),
         }
-        self.transport.write(
-            wire.request("GET", "/client/register", self.crew.load.agent_port or self.crew.load.port, headers)
-        )
+        self.transport.write(wire.request("GET", "/client/register", self.crew.load.door, headers))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connected = False

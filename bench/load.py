@@ -25,6 +25,11 @@ class Load:
     several: bool = False  # an agent may get more at once than it declared, as from the bare round trip
     timeout: float = 30.0  # seconds a client waits for an answer
 
+    @property
+    def door(self) -> int:
+        """The port of the agents."""
+        return self.agent_port or self.port
+
 
 @dataclass
 class Tally:

@@ -101,8 +101,8 @@ def _row(kind: str, pairs: list[list[Tally]], ratios: list[float]) -> str:
     waits = [1000 * statistics.median(tally.wait(0.5) for tally in side) for side in (near, far)]
     return (
         f"asks/s over Redis, {kind} conversations: {middle(far, 'rate'):,.0f} of {middle(near, 'rate'):,.0f} = "
-        f"{statistics.median(ratios):.2f} (must {ACROSS_MUST:g}); p50 {waits[1]:.1f} and {waits[0]:.1f} ms; CPU us/ask, "
-        f"both processes: {middle(far, 'server_us'):.0f} and {middle(near, 'server_us'):.0f}, driver "
+        f"{statistics.median(ratios):.2f} (must {ACROSS_MUST:g}); p50 {waits[1]:.1f} and {waits[0]:.1f} ms; CPU us/ask "
+        f"of both processes: {middle(far, 'server_us'):.0f} and {middle(near, 'server_us'):.0f}, driver "
         f"{middle(far, 'driver_us'):.0f}; failed {sum(tally.failed.total() + tally.lost.total() for tally in far)}"
     )
 
@@ -228,14 +228,14 @@ def pages(options: argparse.Namespace, url: str, misdeeds: list[str]) -> bool:
         command = f"{options.server} --web {count}"
         with Server(f"{count} web", command, settings=settings, misdeeds=misdeeds) as server:
             found += [measured(server, options.seconds) for _ in range(options.rounds)]
-    one, two = ([run for run in runs[count]] for count in (1, 2))
+    one, two = (runs[1], runs[2])
     raw = statistics.median(run.rate for run in two) / statistics.median(run.rate for run in one)
     own = statistics.median(run.own_cores for run in two) / statistics.median(run.own_cores for run in one)
     costs = [1000 * statistics.median(sum(run.cpu) / run.count for run in found) for found in (one, two)]
     shares = [max(run.cpu) / sum(run.cpu) for run in two]
     print(
         f"pages/s, two web processes against one, each with a core of its own: {own:.2f} (must {PAGES_MUST:g}); as "
-        f"driven on this machine {raw:.2f}; CPU ms a page {costs[1]:.1f} and {costs[0]:.1f}, the busier process's share "
+        f"driven on this machine {raw:.2f}; CPU ms a page {costs[1]:.1f} and {costs[0]:.1f}, the busier one's share "
         f"{statistics.median(shares):.0%}, driver {1000 * two[0].driver / two[0].count:.1f}"
     )
     return own >= PAGES_MUST
