@@ -201,10 +201,10 @@ class ConversationAdmin(AuditedAdmin[Conversation]):
 
 
 def forget(owners: Iterable[str]) -> None:
-    """Has the relay of this process drop these owners' conversations from memory."""
+    """Has the relay drop these owners' conversations from memory, in this process and in the others."""
     if relay := exchange.peek():
         for owner in owners:
-            relay.loop.call_soon_threadsafe(relay.dispatcher.conversations.forget, owner)
+            relay.loop.call_soon_threadsafe(relay.forget, owner)
 
 
 def hang_up(agent_ids: Iterable[str]) -> None:

@@ -43,6 +43,12 @@ class Exchange:
         if self.nodes:
             self.nodes.joined(agent)
 
+    def forget(self, owner: str) -> None:
+        """Drops a user's conversations from memory, in every process that can be reached."""
+        self.dispatcher.conversations.forget(owner)
+        if self.nodes:
+            self.nodes.forget(owner)
+
     def drain(self) -> None:
         """No new asks from now on; those under way go on."""
         self.dispatcher.draining = True

@@ -126,6 +126,10 @@ class Nodes:
         self._tell_all(notes.Went(agent.id))
         self._list(agent.id)
 
+    def forget(self, owner: str) -> None:
+        """Has the others drop this owner's conversations from memory."""
+        self._tell_all(notes.Forget(owner))
+
     @property
     def has_others(self) -> bool:
         """Whether there is another process to go on with."""
@@ -303,6 +307,8 @@ class Nodes:
             case notes.Sign():
                 if agent := neighbour.agents.get(note.agent):
                     agent.lives()
+            case notes.Forget():
+                self._dispatcher.conversations.forget(note.owner)
             case notes.Leaving():
                 neighbour.is_leaving = True
 

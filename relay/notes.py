@@ -109,7 +109,13 @@ class Leaving(msgspec.Struct, array_like=True, tag=11):
     """This process ends soon; its agents are told to dial in elsewhere."""
 
 
-Note = Came | Went | Figures | Put | Cancel | Heard | Failed | HangUp | Probe | Sign | Leaving
+class Forget(msgspec.Struct, array_like=True, tag=12):
+    """Conversations of this owner were deleted: memory of them is out of date."""
+
+    owner: str
+
+
+Note = Came | Went | Figures | Put | Cancel | Heard | Failed | HangUp | Probe | Sign | Leaving | Forget
 
 pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder(Note).decode
