@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.postgres import Postgres
@@ -65,3 +65,15 @@ SERVER: Postgres | None = None
 if NAME == "postgres":
     SERVER = _started()
     os.environ["DATABASE_URL"] = SERVER.url("switchboard")
+
+
+def empty_quickly() -> None:
+    """Tables of a test hold a handful of rows: deleting those takes a tenth of the time of TRUNCATE's new files."""
+    from django.db.backends.postgresql.operations import DatabaseOperations
+
+    def sql_flush(self: Any, style: Any, tables: list[str], **options: Any) -> list[str]:
+        # In any order: the foreign keys are looked at when the transaction ends.
+        deletions = (f"DELETE FROM {self.quote_name(table)}" for table in tables)  # noqa: S608
+        return ["; ".join(deletions)] if tables else []
+
+    DatabaseOperations.sql_flush = sql_flush  # type: ignore[method-assign,assignment]
