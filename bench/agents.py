@@ -81,7 +81,9 @@ class Crew:
     async def add(self, kind: Callable[["Crew"], "Agent"]) -> None:
         agent = kind(self)
         self.agents.append(agent)
-        await asyncio.get_running_loop().create_connection(lambda: agent, wire.HOST, self.load.port)
+        await asyncio.get_running_loop().create_connection(
+            lambda: agent, wire.HOST, self.load.agent_port or self.load.port
+        )
         await asyncio.wait_for(agent.ready, 30)
 
     def replace(self, agent: "Agent") -> None:
@@ -133,7 +135,7 @@ class Agent(asyncio.Protocol):
             "Sec-WebSocket-Key": wire.HANDSHAKE_KEY,
             **({"Authorization": f"Bearer {token}"} if token else {}),
         }
-        self.transport.write(wire.request("GET", "/client/register", self.crew.load.port, headers))
+        self.transport.write(wire.request("GET", "/client/register", self.crew.load.door, headers))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connected = False

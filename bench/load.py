@@ -10,6 +10,7 @@ class Load:
     """One run: so many closed-loop clients against so many agents, for a time or for a number of asks."""
 
     port: int
+    agent_port: int = 0  # where the agents dial in; 0: at the same port
     clients: int = 64
     agents: int = 64
     think: float = 0.0  # seconds an agent takes for an answer
@@ -23,6 +24,11 @@ class Load:
     declared: int = 0  # concurrency the agents declare; 0: they say nothing about themselves
     several: bool = False  # an agent may get more at once than it declared, as from the bare round trip
     timeout: float = 30.0  # seconds a client waits for an answer
+
+    @property
+    def door(self) -> int:
+        """The port of the agents."""
+        return self.agent_port or self.port
 
 
 @dataclass

@@ -139,6 +139,10 @@ class Server:
         """The end of what it wrote."""
         return Path(self._folder.name, "log").read_text(errors="replace")[-3000:]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu(self) -> float:
         return tree_cpu(self._process.pid)
 

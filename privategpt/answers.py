@@ -61,17 +61,21 @@ def begin(chat: Chat, question_text: str, *, user: User, language: str | None = 
     """
     if chat.owner_id != user.pk:
         raise Chat.DoesNotExist
-    _check_room(str(user.pk))
+    _check_room(user)
     with transaction_in_turn():
         message = _saved(chat, question_text, language or chat.language)
     message.asked = _plan(chat, message)
     return message
 
 
-def _check_room(owner: str) -> None:
+def _check_room(user: User) -> None:
     busy = desk.peek()
-    if busy and (busy.is_full or busy.count[owner] >= settings.ANSWERS_PER_USER):
+    if busy and (busy.is_full or busy.count[str(user.pk)] >= settings.ANSWERS_PER_USER):
         raise TooMany
+    if settings.REDIS_URL:  # other processes may answer this user as well
+        theirs = Message.objects.under_way().filter(chat__owner=user, claimed_until__gt=timezone.now())
+        if theirs.count() >= settings.ANSWERS_PER_USER:
+            raise TooMany
 
 
 def _saved(chat: Chat, question: str, language: str) -> Message:
@@ -197,15 +201,22 @@ def stop(message_id: UUID) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         _stop_elsewhere(message_id)
+        if here:
+            here.loop.call_soon_threadsafe(here.waker.tell, [message_id])
         return
     here = desk.current()
-    task = loop.create_task(database_sync_to_async(_stop_elsewhere, thread_sensitive=False)(message_id))
+    task = loop.create_task(_stop_and_tell(message_id))
     here.errands.add(task)
     task.add_done_callback(here.errands.discard)
 
 
+async def _stop_and_tell(message_id: UUID) -> None:
+    await database_sync_to_async(_stop_elsewhere, thread_sensitive=False)(message_id)
+    desk.current().waker.tell([message_id])
+
+
 def _stop_elsewhere(message_id: UUID) -> None:
-    """The process that answers looks at its rows every second."""
+    """The process that answers looks at its rows every second, and at once when it is told."""
     under_way = Message.objects.filter(pk=message_id).under_way()
     under_way.update(state=State.STOPPED, claimed_until=None, finished_at=timezone.now())
 

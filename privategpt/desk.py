@@ -15,6 +15,7 @@ from privategpt.generation import Asked, Generation, Means
 from privategpt.llm.registry import Backends
 from privategpt.models import LOST, Message
 from privategpt.saving import Saver
+from privategpt.waking import Waker
 
 if TYPE_CHECKING:
     from privategpt.follow import Watched
@@ -36,9 +37,10 @@ class Desk:
         self.loop = asyncio.get_running_loop()
         self.running: dict[UUID, Generation] = {}
         self.count: Counter[str] = Counter()  # of each user
+        self.waker = Waker(self._changed)
         self.means = Means(
             backends=Backends(settings.LLM_BACKENDS, settings.LLM_BACKEND),
-            saver=Saver(),
+            saver=Saver(self.waker.tell),
             searching=ThreadPoolExecutor(SEARCHING, thread_name_prefix="search"),
             slots=asyncio.Semaphore(settings.ANSWERS_AT_ONCE),
         )
@@ -46,6 +48,13 @@ class Desk:
         self.watched: dict[UUID, Watched] = {}  # answers of other processes that somebody here follows
         self._watch: asyncio.Task[None] | None = None
         self._look_now = asyncio.Event()
+
+    def _changed(self, pk: UUID) -> None:
+        """Another process has written to this answer's row."""
+        if watched := self.watched.get(pk):
+            watched.look_soon()
+        elif pk in self.running:
+            self._look_now.set()
 
     @property
     def is_full(self) -> bool:
@@ -114,6 +123,7 @@ class Desk:
         tasks += self.errands
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.means.saver.close()
+        await self.waker.close()
         if self._watch:
             self._watch.cancel()
         await self.means.backends.aclose()

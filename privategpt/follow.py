@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from privategpt.growing import Growing, Outcome
 from privategpt.models import Citation, Message, Source
 
 POLL = 0.2  # seconds between two looks at the row of an answer that another process makes
+POLL_WHEN_TOLD = 0.5  # the same where the other process says that there is something to see
 MOST_WATCHED = 1_000  # such answers at once
 
 UNDER_WAY = {Message.State.WAITING, Message.State.ANSWERING}
@@ -115,12 +117,18 @@ class Watched:
         self._pk = message_id
         self.growing = Growing()
         self.followers = 0
+        self._pause = POLL if desk.current().waker.is_alone else POLL_WHEN_TOLD
+        self._soon = asyncio.Event()
         self._task = asyncio.create_task(self._watch())
         self._looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def first_look(self) -> None:
         """Returns when the row was read once. Raises Message.DoesNotExist."""
         await asyncio.shield(self._looked)
+
+    def look_soon(self) -> None:
+        """There is something new."""
+        self._soon.set()
 
     def close(self) -> None:
         self._task.cancel()
@@ -132,12 +140,18 @@ class Watched:
                 look = await database_sync_to_async(_look, thread_sensitive=False)(self._pk, self.growing)
                 self._take(look)
                 if not self.growing.outcome:
-                    await asyncio.sleep(POLL)
+                    await self._rest()
         except Exception as fault:
             if self._looked.done():
                 self.growing.end(Outcome(Message.State.FAILED, "This answer cannot be followed any more."))
             else:
                 self._looked.set_exception(fault)
+
+    async def _rest(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause):
+                await self._soon.wait()
+        self._soon.clear()
 
     def _take(self, look: _Look) -> None:
         if look.sources is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +57,9 @@ class Saved:
 class Saver:
     """Bound to the running event loop; writes in one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[Collection[UUID]], None] | None = None) -> None:
+        """`told` hears which rows were written."""
+        self._told = told
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._growing: dict[UUID, Saved] = {}
@@ -112,6 +114,8 @@ class Saver:
         try:
             save = database_sync_to_async(write, thread_sensitive=False, executor=self._thread)
             kept, failed = await save([*last, *current.values()])
+            if self._told:
+                self._told(kept)
             for saved in growing.values():
                 if saved.pk in kept and saved.heard and current[saved.pk].citations:
                     saved.heard()

@@ -30,7 +30,7 @@ async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def lifespan(scope: Any, receive: Any, send: Any) -> None:
-    """At the end, what answers and the relay still have to write is written."""
+    """At the start, waits a little for the other processes; at the end, writes what is still to be written."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.shutdown":
@@ -38,6 +38,7 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
             await exchange.close()
             await send({"type": "lifespan.shutdown.complete"})
             return
+        await exchange.ready()
         await send({"type": "lifespan.startup.complete"})
 
 

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -58,6 +59,27 @@ def one_of(name: str, choices: Collection[str]) -> str:
     value = text(name)
     if value and value not in choices:
         raise ImproperlyConfigured(f"{name} is {value!r}; known: {', '.join(choices)}.")
+    return value
+
+
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+def redis_url(name: str) -> str:
+    """A Redis server's URL, or empty. Raises ImproperlyConfigured; a password in it is not repeated."""
+    value = text(name)
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in REDIS_SCHEMES and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+        is_good = is_good and (parts.scheme == "unix" or parts.port != 0)
+    except ValueError:  # a port that is no number
+        is_good = False
+    if not is_good:
+        raise ImproperlyConfigured(
+            f"{name} is no Redis URL; set it to redis://HOST:6379, rediss://USER:PASSWORD@HOST:6379 or unix:///PATH."
+        )
     return value
 
 

@@ -1,14 +1,18 @@
-"""What is not there, not yours, or refused: a page for browsers, contract 1's text for programs."""
+"""What is not there, not yours, refused, or not to be had now: a page for browsers, contract 1's text for programs."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext
 from django.views.csrf import csrf_failure
 
 from relay.api.views import not_found as contract_not_found
+from relay.api.views import server_error
 
 # Contract 1 answers every path near its own in its own way, whoever asks.
 CONTRACT_PATHS = ("/api", "/client", "/health", "/ready", "/admin/users", "/v1")
@@ -30,3 +34,11 @@ def form_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def _wants_page(request: HttpRequest) -> bool:
     return "text/html" in request.headers.get("Accept", "")
+
+
+def failed(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    """503 while the database is away, in words that need nothing out of it; else 500."""
+    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return server_error(request)
+    text = gettext("The database is busy or cannot be reached. Try again in a moment.")
+    return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8", headers={"Retry-After": "5"})

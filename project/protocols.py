@@ -24,6 +24,7 @@ class HttpProtocol(HttpToolsProtocol):
     One timer looks after a connection; a timer for each request would cost more than the request's parsing.
     """
 
+    is_leaving = False  # every answer says that its connection is closed behind it
     _head_since: float | None = None  # the loop's time at which the head that is awaited began
     _body_since: float | None = None  # the loop's time at which the body that is awaited began
     _clock: asyncio.TimerHandle | None = None
@@ -91,6 +92,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_since = None
         self._body_since = self.loop.time()
         super().on_headers_complete()
+        if self.is_leaving and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._body_since = None

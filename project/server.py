@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import resource
+import signal
 import socket
 import time
 from types import FrameType
@@ -12,18 +13,25 @@ from types import FrameType
 import uvicorn
 from django.conf import settings
 
-from privategpt import desk
+from privategpt import desk, orphan
 from project.protocols import HttpProtocol, WebSocketProtocol
 from relay import exchange
 
 logger = logging.getLogger(__name__)
+LEAVE = signal.SIGUSR1  # from the supervisor: others go on with the work
+LAST_REQUESTS = 1.0  # seconds in which a client that keeps its connection learns that this one will be closed
 ONE_SIGNAL = 1.0  # seconds; a supervisor and a service manager may each pass on the same signal
 
 
 class DrainingServer(uvicorn.Server):
-    """At SIGTERM: no new asks, `/ready` says 503, those under way may end, then the sockets are closed."""
+    """At SIGTERM: no new asks, `/ready` says 503, those under way may end, then the sockets are closed.
+
+    At LEAVE nobody is refused: no connections are accepted any more, which others do from the same socket;
+    each answer closes its connection, agents are sent to the others, and what is under way may end.
+    """
 
     _drain_until: float | None = None
+    _leave_until: float | None = None
     _told_at = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -34,20 +42,49 @@ class DrainingServer(uvicorn.Server):
         elif now - self._told_at > ONE_SIGNAL:
             self._drain_until = 0.0
 
+    def handle_leave(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to leave, once."""
+        if self._leave_until is None:
+            self._told_at = time.monotonic()
+            self._leave_until = self._told_at + settings.DRAIN_SECONDS
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tells the supervisor when it serves."""
+        await super().startup(sockets)
+        if orphan.is_renewed():
+            exchange.current().dispatcher.pool.expect()  # those that the process before has sent away
+        orphan.say_ready()
+
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True ends the main loop."""
-        if self._drain_until is not None and self._drained(self._drain_until):
-            if relay := exchange.peek():
-                relay.hang_up()
-            self.should_exit = True
+        if self._drain_until is not None:
+            if self._drained(self._drain_until):
+                if relay := exchange.peek():
+                    relay.hang_up()
+                self.should_exit = True
+        elif self._leave_until is not None:
+            self.should_exit = self._left(self._leave_until)
         return await super().on_tick(counter)
 
     def _drained(self, until: float) -> bool:
         relay, answers = exchange.peek(), desk.peek()
         if relay:
             relay.drain()
-        is_idle = not (relay and relay.dispatcher.asks) and not (answers and answers.running)
-        return is_idle or time.monotonic() >= until
+        is_idle = not (relay and (relay.dispatcher.asks or relay.dispatcher.lending))
+        return (is_idle and not (answers and answers.running)) or time.monotonic() >= until
+
+    def _left(self, until: float) -> bool:
+        for server in self.servers:
+            server.close()  # of this process; the socket stays open in the others
+        HttpProtocol.is_leaving = True
+        is_idle = exchange.current().leave()
+        answers, now = desk.peek(), time.monotonic()
+        is_idle = is_idle and not (answers and answers.running) and not self._answers_somebody()
+        return (is_idle and now - self._told_at > LAST_REQUESTS) or now >= until
+
+    def _answers_somebody(self) -> bool:
+        open_now = (line for line in self.server_state.connections if isinstance(line, HttpProtocol))
+        return any(line.cycle is not None and not line.cycle.response_complete for line in open_now)
 
 
 def config(host: str, port: int) -> uvicorn.Config:
@@ -81,7 +118,9 @@ def run(host: str, port: int, listener: socket.socket | None = None) -> None:
     # again and every ask of that moment waits for it.
     gc.collect()
     gc.freeze()
-    DrainingServer(program).run(sockets=[listener] if listener else None)
+    server = DrainingServer(program)
+    signal.signal(LEAVE, server.handle_leave)
+    server.run(sockets=[listener] if listener else None)
 
 
 def _allow_many_files() -> None:

@@ -2,10 +2,12 @@
 
 import socket
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from project.environment import kept_secret, names, number, one_of, switch, text, whole
+from project import database
+from project.environment import kept_secret, names, number, one_of, redis_url, switch, text, whole
 from project.llm import openai_backend
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -99,19 +101,21 @@ TEMPLATES = [
 ]
 
 # -- stores -------------------------------------------------------------------------------------
+DATABASE_URL = text("DATABASE_URL")
 DATABASES = {
+    "default": database.postgres(DATABASE_URL, pool=whole("DATABASE_POOL", 20, least=4))
+    if DATABASE_URL
+    else database.sqlite(DATA_DIR / "switchboard.sqlite3")
+}
+# The line between several processes (docs/scaling.md); without it there can be one web process only.
+REDIS_URL = redis_url("REDIS_URL")
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "switchboard.sqlite3",
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            # A deferred transaction that upgrades fails at once, whatever the timeout says.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 5,
-            # FULL: what was answered survives a power cut too; group commit keeps it cheap.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-        },
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": f"switchboard-{sha256(SECRET_KEY.encode()).hexdigest()[:16]}"},
     }
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -247,6 +251,8 @@ LOGGING = {
         "uvicorn": {"level": "WARNING"},
         "django": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        # It tells with a traceback each second that Redis is away; the relay says it once.
+        "channels_redis": {"level": "CRITICAL"},
         "django.request": {"level": "ERROR"},
     },
 }

@@ -30,7 +30,8 @@ SEEN_LATELY = timedelta(seconds=15)  # three of the clock's rounds that note dow
 def connected() -> dict[str, Connected]:
     """The agents that this process holds; another thread's, to be read only."""
     relay = exchange.peek()
-    return relay.dispatcher.pool.agents if relay else {}
+    agents = list(relay.dispatcher.pool.agents.items()) if relay else []
+    return {agent_id: agent for agent_id, agent in agents if not agent.node}
 
 
 @admin.register(Agent)
@@ -200,10 +201,10 @@ class ConversationAdmin(AuditedAdmin[Conversation]):
 
 
 def forget(owners: Iterable[str]) -> None:
-    """Has the relay of this process drop these owners' conversations from memory."""
+    """Has the relay drop these owners' conversations from memory, in this process and in the others."""
     if relay := exchange.peek():
         for owner in owners:
-            relay.loop.call_soon_threadsafe(relay.dispatcher.conversations.forget, owner)
+            relay.loop.call_soon_threadsafe(relay.forget, owner)
 
 
 def hang_up(agent_ids: Iterable[str]) -> None:

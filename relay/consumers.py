@@ -48,7 +48,7 @@ class AgentConsumer(AsyncConsumer):
         relay = exchange.current()
         relay.sockets += 1  # before anything is awaited: many may knock at once
         try:
-            if relay.dispatcher.draining or relay.sockets > relay.limits.max_agents:
+            if relay.dispatcher.draining or relay.is_leaving or relay.sockets > relay.limits.max_agents:
                 raise Refused(503, "No more agents can connect now.")
             token = await credential(relay, scope)
             await send({"type": "websocket.accept"})
@@ -68,8 +68,7 @@ class AgentConsumer(AsyncConsumer):
         agent = await self._introduction(relay, scope, receive, send, offered, token)
         if agent is None:
             return
-        relay.dispatcher.pool.join(agent)
-        relay.watch.joined(agent)
+        relay.joined(agent)
         heard = relay.dispatcher.heard
         try:
             while True:

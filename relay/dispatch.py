@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from relay import frames
+from relay import frames, notes
 from relay.commits import GroupCommit, NotSaved
 from relay.conversations import Conversations, UnknownConversation
 from relay.ids import fresh_id
 from relay.limits import RETRIES, Limits
-from relay.pool import Agent, AgentLeft, Pool, QueueFull, TooManyAsks, Waiter
+from relay.pool import Agent, AgentLeft, Loan, Pool, QueueFull, TooManyAsks, Waiter
 
 __all__ = ["NotSaved", "QueueFull", "TooManyAsks", "UnknownConversation"]
 
@@ -38,6 +38,10 @@ class Draining(Exception):
     """The server is going down and takes no new asks."""
 
 
+class OutOfReach(Exception):
+    """The agent is with another process, if with any, and the other processes cannot be reached just now."""
+
+
 class Lost(Exception):
     """An agent failed the ask in a way that another agent may mend. The text is for the asker."""
 
@@ -52,6 +56,13 @@ class AgentRubbish(Lost):
 
 class AgentSilent(Lost):
     """The agent sent nothing for the ask in its time."""
+
+
+class AgentBusy(Lost, WaitOver):
+    """The agent is with another process, where the ask waited as long as it may, or found too many others."""
+
+
+FAULTS: dict[int, type[Lost]] = {notes.GONE: AgentGone, notes.BUSY: AgentBusy, notes.RUBBISH: AgentRubbish}
 
 
 class AgentError(Exception):
@@ -132,6 +143,9 @@ class Dispatcher:
         self.conversations = Conversations(self.commits)
         self.draining = False
         self.asks = 0  # under way, waiting ones included
+        self.lending = 0  # asks of other processes that are with agents of this one, or wait for one
+        self.on_left: Callable[[Agent], None] | None = None  # hears of this process's agents
+        self.is_cut_off = False  # from the other processes, where there may be some
         self.waiters: set[Waiter] = set()
 
     # -- asking ---------------------------------------------------------------------------------
@@ -139,7 +153,7 @@ class Dispatcher:
     async def ask(self, question: Question) -> frames.Answer:
         """Puts a question to an agent and waits for its answer, whose conversation is committed then.
 
-        Raises NoAgents, QueueFull, TooManyAsks, WaitOver, UnknownConversation, ConversationAgentGone,
+        Raises NoAgents, QueueFull, TooManyAsks, WaitOver, UnknownConversation, ConversationAgentGone, OutOfReach,
         AgentGone, AgentRubbish, AgentSilent, AgentError, NotSaved, Draining. Deltas go to `on_delta`;
         once one was passed on, the ask is not given to another agent.
         """
@@ -165,7 +179,11 @@ class Dispatcher:
                 return await self._put(agent, question, deadline)
             except Lost:
                 failed.append(agent)
-                if len(failed) > RETRIES or not self._may_retry(question, deadline) or not self._others(failed):
+                if len(failed) > RETRIES or not self._may_retry(question, deadline):
+                    raise
+                if not self._others(failed):
+                    if self.is_cut_off and agent.node:
+                        raise OutOfReach from None
                     raise
 
     def _last_resorts(self, question: Question) -> list[Agent]:
@@ -176,14 +194,14 @@ class Dispatcher:
         return spared if len(spared) < len(self.pool.agents) else []
 
     def _others(self, failed: list[Agent]) -> bool:
-        return any(agent not in failed for agent in self.pool.agents.values())
+        return self.pool.expects or any(agent not in failed for agent in self.pool.agents.values())
 
     def _may_retry(self, question: Question, deadline: float) -> bool:
         return not question.shown and time.monotonic() < deadline
 
     async def _continue(self, question: Question, deadline: float) -> frames.Answer:
         """A conversation lives with one agent; that agent may come back under its id, others cannot help."""
-        if not self.pool.agents and not self.pool.hopes():
+        if not (self.pool.agents or self.pool.hopes() or self.is_cut_off):
             raise NoAgents
         agent_id = self.conversations.known(question.owner, question.conversation_id)
         if agent_id is None:
@@ -210,6 +228,8 @@ class Dispatcher:
             raise
 
     async def _returned(self, agent_id: str) -> Agent:
+        if self.is_cut_off:  # it may well be connected, only not to this process
+            raise OutOfReach
         agent = await self.pool.returned(agent_id)
         if agent:
             return agent
@@ -225,7 +245,7 @@ class Dispatcher:
         again: bool = False,
     ) -> Agent:
         """A slot, after some time in the queue."""
-        if not self.pool.agents:
+        if not (self.pool.agents or self.pool.expects):
             raise NoAgents
         waiter = self.pool.enqueue(question.owner, agent=agent, avoid=tuple(avoid), again=again)
         waiter.until = min(waiter.since + self.limits.queue_wait, deadline)
@@ -250,7 +270,7 @@ class Dispatcher:
         pending.task = asyncio.current_task()
         agent.asked_at = time.time()
         try:
-            await agent.send(frames.encode_request(pending.id, question.request(agent)))
+            await agent.ask(pending.id, question.owner, question.request(agent))
             pending.task = None
             return await future
         except OSError as fault:
@@ -282,7 +302,7 @@ class Dispatcher:
             return  # never written
         agent.expire(pending.id, pending.question.on_late)
         if not agent.gone:
-            agent.tell(frames.encode(pending.id, frames.CANCEL))
+            agent.cancel(pending.id)
 
     # -- hearing --------------------------------------------------------------------------------
 
@@ -296,6 +316,13 @@ class Dispatcher:
         except frames.BadFrame as fault:
             self._rubbish(agent, fault)
             return
+        if agent.lent and frame.id in agent.lent:
+            self._hand_back(agent, agent.lent[frame.id], frame)
+        else:
+            self.take(agent, frame)
+
+    def take(self, agent: Agent, frame: frames.Frame) -> None:
+        """A frame that was read already: of an agent of another process."""
         match frame.message:
             case frames.RESPONSE:
                 self._answered(agent, frame)
@@ -333,7 +360,7 @@ class Dispatcher:
         if pending is None:
             agent.strays += frame.id not in agent.expired
             return
-        pending.heard = agent.heard
+        pending.heard = time.monotonic()
         pending.size += len(frame.data)
         if pending.size > self.limits.max_frame_bytes:
             self._give_up(pending)
@@ -367,8 +394,12 @@ class Dispatcher:
     def _rubbish(self, agent: Agent, fault: frames.BadFrame) -> None:
         """What cannot be read may have been the answer to any ask that the agent has, unless it names one."""
         named = agent.pending.get(fault.id)
-        lost = [named] if named else list(agent.pending.values())
-        if not lost:
+        borrower = agent.lent.get(fault.id)
+        lost = [named] if named else [] if borrower else list(agent.pending.values())
+        lent = [borrower] if borrower else [] if named else list(agent.lent.values())
+        for loan in lent:
+            self._spoil(agent, loan, str(fault))
+        if not (lost or lent):
             agent.strays += 1
             agent.bad(self.limits.agent_rest)
         for pending in lost:
@@ -378,9 +409,94 @@ class Dispatcher:
 
     def _lose(self, pending: Pending, reason: Exception) -> None:
         """The agent failed the ask: what it may still send for it is not part of it."""
-        pending.agent.failed += 1
-        pending.agent.bad(self.limits.agent_rest)
+        self._blame(pending.agent)
         pending.fail(reason)
+        self._settle(pending)
+
+    # -- lending: asks of other processes ---------------------------------------------------------
+
+    async def lend(self, agent_id: str, loan: Loan) -> None:
+        """Gives another process's ask to an agent of this one; what comes of it the loan is told."""
+        agent = self.pool.agents.get(agent_id)
+        self.lending += 1
+        try:
+            if agent is None or agent.node:
+                raise AgentGone
+            if not self.pool.take_this(agent):
+                until = time.monotonic() + self.limits.queue_wait
+                await self._wait(Question(owner=loan.owner), until, agent=agent)
+            agent.lent[loan.id] = loan
+            agent.asked_at = time.time()
+            if agent.gone:
+                raise AgentGone
+            await agent.send(loan.text)
+        except (AgentGone, AgentLeft, NoAgents, Draining, OSError):
+            self._end_loan(agent, loan)
+            loan.failed(notes.GONE, "The agent went away before it was asked.")
+        except (QueueFull, WaitOver):
+            loan.failed(notes.BUSY, "Every agent stayed busy for as long as a question may wait.")
+        except asyncio.CancelledError:
+            self._end_loan(agent, loan)
+            raise
+        finally:
+            loan.task = None
+            self.lending -= 1
+
+    def recall(self, agent_id: str, loan: Loan, keep: Callable[[frames.Answer], None] | None = None) -> None:
+        """The other process does not wait any more; it may want to `keep` a late answer."""
+        if loan.task:
+            loan.task.cancel()
+        agent = self.pool.agents.get(agent_id)
+        if agent and loan.task is None and self._end_loan(agent, loan):
+            agent.expire(loan.id, keep)
+            agent.cancel(loan.id)
+
+    def _hand_back(self, agent: Agent, loan: Loan, frame: frames.Frame) -> None:
+        """What the agent says to a lent ask. Good or bad is judged here as well: the agent's figures are."""
+        match frame.message:
+            case frames.DELTA:
+                loan.heard(frame)
+            case frames.RESPONSE:
+                try:
+                    frames.answer(frame.data)
+                except frames.BadAnswer as fault:
+                    self._spoil(agent, loan, str(fault))
+                else:
+                    agent.good()
+                    self._end_loan(agent, loan)
+                    loan.heard(frame)
+            case frames.ERROR:
+                self._blame(agent)
+                self._end_loan(agent, loan)
+                loan.heard(frame)
+            case _:
+                agent.strays += 1
+
+    def _spoil(self, agent: Agent, loan: Loan, why: str) -> None:
+        self._blame(agent)
+        if self._end_loan(agent, loan):
+            loan.failed(notes.RUBBISH, why)
+
+    def _end_loan(self, agent: Agent | None, loan: Loan) -> bool:
+        """Frees its slot; False when that was done before, or it never had one."""
+        if agent is None or agent.lent.pop(loan.id, None) is None:
+            return False
+        self.pool.release(agent)
+        return True
+
+    def _blame(self, agent: Agent) -> None:
+        agent.failed += 1
+        agent.bad(self.limits.agent_rest)
+
+    def lost_elsewhere(self, agent: Agent, frame_id: str, reason: int, why: str) -> None:
+        """The process that holds this agent says what became of an ask that was to be answered there."""
+        pending = agent.pending.get(frame_id)
+        if pending is None:
+            return
+        if reason == notes.RUBBISH:
+            self._lose(pending, AgentRubbish(why))
+            return
+        pending.fail(FAULTS.get(reason, AgentGone)(why))
         self._settle(pending)
 
     # -- coming and going -----------------------------------------------------------------------
@@ -393,6 +509,12 @@ class Dispatcher:
         for pending in list(agent.pending.values()):
             agent.failed += 1
             pending.fail(AgentGone("The agent went away before it had answered."))
+        for loan in list(agent.lent.values()):
+            agent.failed += 1
+            self._end_loan(agent, loan)
+            loan.failed(notes.GONE, "The agent went away before it had answered.")
+        if self.on_left and not agent.node:
+            self.on_left(agent)
 
     def look(self, now: float) -> None:
         """Ends what is overdue; called a few times a second with the monotonic clock."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from django.conf import settings
+
 from accounts.keyring import KeyRing
 from accounts.models import Token
 from relay.dispatch import Dispatcher
 from relay.limits import Limits
+from relay.nodes import Nodes
+from relay.pool import Agent
 from relay.repeats import Repeats
 from relay.watch import GOING_AWAY, Watch
 
@@ -26,16 +30,52 @@ class Exchange:
         self.repeats = Repeats(self.dispatcher.commits)
         self.watch = Watch(self.dispatcher, [self.askers, self.agents])
         self.sockets = 0  # agents' sockets, those included that have not said who they are
+        self.is_leaving = False
+        self.nodes = Nodes(self.dispatcher, settings.REDIS_URL) if settings.REDIS_URL else None
         self.watch.start()
+        if self.nodes:
+            self.nodes.start()
+
+    def joined(self, agent: Agent) -> None:
+        """Lists an agent that has dialled in here."""
+        self.dispatcher.pool.join(agent)
+        self.watch.joined(agent)
+        if self.nodes:
+            self.nodes.joined(agent)
+
+    def forget(self, owner: str) -> None:
+        """Drops a user's conversations from memory, in every process that can be reached."""
+        self.dispatcher.conversations.forget(owner)
+        if self.nodes:
+            self.nodes.forget(owner)
 
     def drain(self) -> None:
         """No new asks from now on; those under way go on."""
         self.dispatcher.draining = True
 
+    def leave(self) -> bool:
+        """Sends idle agents away, to dial in with the other processes, and takes no new ones. To be called again
+        until it returns True: nothing is under way any more. Asks are served until then."""
+        self.is_leaving = True
+        idle = not (self.dispatcher.asks or self.dispatcher.lending)
+        if self.nodes is None or not self.nodes.has_others:
+            return idle  # the agents have nobody else to go to
+        own = [agent for agent in self.dispatcher.pool.agents.values() if not agent.node]
+        if any(not agent.is_leaving for agent in own):
+            for agent in own:
+                agent.is_leaving = True
+            self.nodes.leaving()
+        for agent in own:
+            if not agent.load:
+                self.dispatcher.pool.expect()
+                self.dispatcher.left(agent)
+                agent.hang_up(GOING_AWAY)
+        return idle and not own
+
     def hang_up(self) -> None:
         """Ends the asks that are left and closes every agent's socket (1001): come back later."""
         self.dispatcher.end()
-        for agent in list(self.dispatcher.pool.agents.values()):
+        for agent in [agent for agent in self.dispatcher.pool.agents.values() if not agent.node]:
             self.dispatcher.left(agent)
             agent.hang_up(GOING_AWAY)
 
@@ -53,10 +93,18 @@ def peek() -> Exchange | None:
     return _exchange
 
 
+async def ready() -> None:
+    """Returns when the other processes have told of their agents, or do not in time."""
+    if settings.REDIS_URL and (nodes := current().nodes):
+        await nodes.ready()
+
+
 async def close() -> None:
     """Writes what is still to be written; the next `current` begins anew."""
     global _exchange
     exchange, _exchange = _exchange, None
     if exchange:
         exchange.hang_up()
+        if exchange.nodes:
+            await exchange.nodes.stop()
         await exchange.watch.stop()

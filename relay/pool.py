@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from relay import frames
 from relay.frames import Answer, Declaration
 from relay.limits import FAILURES_TO_REST, Limits
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MOST_EXPIRED = 64  # frame ids, or twice what it declared, that an agent may still answer late without being blamed
 FLAPS = 5  # registrations of one id within FLAP_WINDOW that make an agent rest
 FLAP_WINDOW = 5.0  # seconds
+FAR = 2.0  # added to the share of slots taken, which is at most 1
 MOST_REMEMBERED = 10_000  # agents that left lately
 _orders = count(1)
 Late = Callable[[Answer], None]  # takes an answer that came after the asker had gone
@@ -38,6 +40,18 @@ class TooManyAsks(QueueFull):
 
 
 @dataclass(eq=False, slots=True)
+class Loan:
+    """An ask of another process that an agent of this one is to answer."""
+
+    id: str  # of its frames
+    owner: str
+    text: str  # the frame that asks the agent
+    heard: Callable[[frames.Frame], None]
+    failed: Callable[[int, str], None]  # one of relay.notes' reasons, and words for it
+    task: asyncio.Task[None] | None = None  # while it waits for a slot, or is being written
+
+
+@dataclass(eq=False, slots=True)
 class Agent:
     """A connected agent. `load` counts reserved slots, so it may run ahead of `pending`."""
 
@@ -48,9 +62,12 @@ class Agent:
     said: Declaration
     token: int | None = None
     address: str = ""
+    node: str = ""  # the process that holds its socket, "" when that is this one
     pending: dict[str, Pending] = field(default_factory=dict)
+    lent: dict[str, Loan] = field(default_factory=dict)  # asks of other processes
     expired: OrderedDict[str, Late | None] = field(default_factory=OrderedDict)
     load: int = 0
+    foreign: int = 0  # slots of another process's agent that are taken there, as that process said last
     order: int = 0  # of its last ask among all asks; 0: never asked
     ticket: int = 0  # which of its entries in the pool's heap counts
     bound: FairQueue | None = None
@@ -65,12 +82,22 @@ class Agent:
     failures: int = 0  # in a row
     rests_until: float = 0.0  # monotonic
     at_rest: bool = False  # by an administrator
+    is_leaving: bool = False  # it is to dial in with another process as soon as it is idle
     gone: bool = False
 
     @property
     def free(self) -> bool:
         """Whether one more ask may be given to it."""
-        return self.load < self.said.concurrency and not (self.gone or self.at_rest or self.rests_until)
+        taken = self.load + self.foreign
+        return taken < self.said.concurrency and not (self.gone or self.at_rest or self.rests_until or self.is_leaving)
+
+    async def ask(self, frame_id: str, owner: str, request: frames.Request) -> None:
+        """Writes the question. Raises OSError."""
+        await self.send(frames.encode_request(frame_id, request))
+
+    def cancel(self, frame_id: str) -> None:
+        """Says that nobody waits for this answer any more."""
+        self.tell(frames.encode(frame_id, frames.CANCEL))
 
     def good(self) -> None:
         """It answered as it should."""
@@ -174,6 +201,7 @@ class Pool:
         self._came: OrderedDict[str, deque[float]] = OrderedDict()
         self._returns: dict[str, set[asyncio.Future[Agent | None]]] = {}
         self.started = time.monotonic()
+        self.expected_until = 0.0  # monotonic: agents that were sent away to another process come back by then
 
     # -- coming and going -----------------------------------------------------------------------
 
@@ -224,6 +252,15 @@ class Pool:
         """Whether any agent that left may still be waited for."""
         latest = next(reversed(self._left.values()), self.started)
         return latest + self.limits.agent_return > time.monotonic()
+
+    def expect(self) -> None:
+        """Agents were told to dial in anew: an ask waits for them although none is here."""
+        self.expected_until = time.monotonic() + self.limits.agent_return
+
+    @property
+    def expects(self) -> bool:
+        """Whether agents are to dial in any moment now."""
+        return self.expected_until > time.monotonic()
 
     async def returned(self, agent_id: str) -> Agent | None:
         """The agent as soon as it is back under its id, None if it does not come in time."""
@@ -309,7 +346,9 @@ class Pool:
         agent.ticket = next(_orders)
         if not agent.free:
             return
-        entry = (agent.load / agent.said.concurrency, agent.order, agent.ticket, agent)
+        # Those of other processes come behind all of this one's: each of their asks travels.
+        load = (agent.load + agent.foreign) / agent.said.concurrency + (FAR if agent.node else 0)
+        entry = (load, agent.order, agent.ticket, agent)
         heapq.heappush(self._ready, entry)
         if len(self._ready) > 4 * len(self.agents) + 64:
             self._ready = [entry for entry in self._ready if entry[2] == entry[3].ticket and entry[3].free]

@@ -108,6 +108,8 @@ class Watch:
         """Pings whoever was silent for a while, and drops whoever did not answer."""
         limits = self._dispatcher.limits
         for agent in list(self._dispatcher.pool.agents.values()):
+            if agent.node:
+                continue  # its own process looks after it
             if agent.pinged:
                 if now - agent.pinged > limits.pong_within:
                     logger.info("Agent %s does not answer pings and is dropped.", agent.id)
@@ -131,7 +133,7 @@ class Watch:
             logger.warning("The database did not take what the relay notes down: %s", fault)
 
     async def _wishes(self) -> None:
-        agents = self._dispatcher.pool.agents
+        agents = {agent.id: agent for agent in self._dispatcher.pool.agents.values() if not agent.node}
         if not agents:
             return
         wishes = await registry.wishes({agent.token for agent in agents.values() if agent.token})
@@ -143,7 +145,7 @@ class Watch:
             agent.hang_up(POLICY)
         if wishes.hang_up & {agent.id for agent in dropped}:
             await registry.hung_up([agent.id for agent in dropped])
-        for agent in list(agents.values()):
+        for agent in agents.values():
             if agent.at_rest != (agent.id in wishes.resting):
                 agent.at_rest = not agent.at_rest
                 self._dispatcher.pool.settle(agent)

@@ -10,6 +10,7 @@ from django.db import connections
 from accounts.models import User
 from privategpt import desk
 from project.messages import compile_messages
+from tests import leg
 from tests.answering import BACKENDS, Scripted
 
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.wire_fixtures", "tests.socket_fixtures"]
 
 PASSWORD = "a long enough password"
+collect_ignore_glob = leg.WITHOUT_DATABASE if leg.NAME == "postgres" else []
 
 
 def pytest_configure() -> None:
     """Tests run from a tree that `make` has not been through as well."""
     compile_messages()
+    if leg.NAME == "postgres":
+        leg.empty_quickly()
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +54,8 @@ def charlie(db: None) -> User:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A file, as in service: SQLite's memory, shared by threads, has other locks than a file has."""
+    if leg.SERVER is not None:
+        return
     path = tmp_path_factory.mktemp("database") / "test.sqlite3"
     connections["default"].settings_dict["TEST"]["NAME"] = str(path)
 

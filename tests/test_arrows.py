@@ -32,7 +32,10 @@ LAYERS = {
         {"api", "consumers", "routing", "admin"},
         {"exchange", "loopback"},
         {"dispatch", "watch", "repeats", "registry"},
+        {"nodes"},  # an agent of another process is one of the pool
         {"pool", "conversations", "commits"},
+        {"links", "carrier"},
+        {"notes"},
         {"frames", "gojson", "ids", "limits", "models"},
     ],
     "privategpt": [
@@ -65,6 +68,7 @@ LAYERS = {
             "saving",
             "writing",
             "orphan",
+            "waking",
         },
         {"models"},  # nouns
     ],

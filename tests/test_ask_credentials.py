@@ -153,7 +153,7 @@ def test_a_token_is_dead_after_its_user_was_deleted_and_others_live(web: Web, as
     [
         "UPDATE accounts_token SET revoked_at = '2020-01-01' WHERE user_id = ?",
         "UPDATE accounts_token SET expires_at = '2020-01-01' WHERE user_id = ?",
-        "UPDATE accounts_user SET is_active = 0 WHERE id = ?",
+        "UPDATE accounts_user SET is_active = FALSE WHERE id = ?",
         "DELETE FROM accounts_token WHERE user_id = ?",
     ],
 )

@@ -127,7 +127,7 @@ async def test_an_agent_at_rest_comes_back_at_rest(door: Door) -> None:
     async with asyncio.timeout(10):
         while door.web.sql(until_there) != [(1,)]:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.02)
-    door.web.sql("UPDATE relay_agent SET is_resting = 1 WHERE id = 'tired'")
+    door.web.sql("UPDATE relay_agent SET is_resting = TRUE WHERE id = 'tired'")
     try:
         async with door.agent(echo, kept="tired") as tired, door.agent(echo) as fresh:
             for number in range(4):

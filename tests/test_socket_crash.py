@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+from tests import databases
 from tests.socket_agent import Asked, FakeAgent, echo, silent, until
 from tests.socket_fixtures import NewWeb
 from tests.socket_server import Door, door_to
@@ -50,13 +51,11 @@ async def test_a_locked_database_delays_the_answer_and_loses_nothing(door: Door)
         await agent.answer(asked, conversation_id="" if asked.content == "opens none" else f"of {asked.content}")
 
     async with door.agent(opens_one, declares={"concurrency": 4}):
-        with door.web.database() as database:
-            database.execute("BEGIN IMMEDIATE")
+        with databases.locked(door.web.data, "relay_conversation"):
             waits = [door.asking(f"question {number}") for number in range(3)]
             assert (await door.ask("opens none")).status_code == 200
             await asyncio.sleep(0.05)
             assert not any(asking.done() for asking in waits)
-            database.execute("ROLLBACK")
         assert {(await asking).status_code for asking in waits} == {200}
         assert {("of question 0",), ("of question 1",), ("of question 2",)} <= set(door.web.sql(ROWS))
 
@@ -64,13 +63,8 @@ async def test_a_locked_database_delays_the_answer_and_loses_nothing(door: Door)
 async def test_a_database_that_refuses_is_no_answer_and_no_crash(door: Door) -> None:
     """503, and all is well again as soon as the database takes rows."""
     async with door.agent(echo):
-        door.web.sql(
-            "CREATE TRIGGER full BEFORE INSERT ON relay_conversation BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
-        )
-        try:
+        with databases.refusing(door.web.data, "relay_conversation"):
             replies = await asyncio.gather(*(door.ask() for _ in range(3)))
-        finally:
-            door.web.sql("DROP TRIGGER full")
         assert {reply.status_code for reply in replies} == {503}
         assert {reply.headers["Retry-After"] for reply in replies} == {"5"}
         assert replies[0].json() == {"error": "The answer came but could not be saved"}
@@ -86,7 +80,7 @@ async def test_a_user_who_is_gone_by_then_spoils_nobody_elses_answer(door: Door)
         await agent.was_asked(8)
         door.web.sql("DELETE FROM accounts_token WHERE hint = ?", alice[-4:])
         door.web.sql(
-            "DELETE FROM accounts_user WHERE is_staff = 0 AND id NOT IN (SELECT user_id FROM accounts_token "
+            "DELETE FROM accounts_user WHERE NOT is_staff AND id NOT IN (SELECT user_id FROM accounts_token "
             "WHERE user_id IS NOT NULL) AND id NOT IN (SELECT owner_id FROM relay_conversation WHERE owner_id NOTNULL)"
         )
         for asked in agent.asked:
@@ -116,15 +110,12 @@ async def test_a_server_that_stood_still_drops_no_agent_and_says_so(hasty: Door)
 
 async def test_a_database_that_refused_is_told_again_who_was_there(door: Door) -> None:
     """Whose an id is, and what an agent served, is written as soon as the database takes it."""
-    door.web.sql("CREATE TRIGGER full BEFORE INSERT ON relay_agent BEGIN SELECT RAISE(ABORT, 'no more agents'); END")
-    try:
+    with databases.refusing(door.web.data, "relay_agent"):
         async with door.agent(silent, kept="patient") as agent:
             asking = door.asking()
             await agent.answer(await agent.was_asked(), conversation_id="")
             assert (await asking).status_code == 200
-            await door.until_logged("no more agents")
-    finally:
-        door.web.sql("DROP TRIGGER full")
+            await door.until_logged("The database did not take what the relay notes down: disk is full")
     async with door.agent(echo):  # the next one to come has both written down
         await written(door.web.sql, "patient", 1)
 

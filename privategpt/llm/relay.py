@@ -17,6 +17,7 @@ BUILT_IN = "built-in"  # the name under which `serve` starts the small model's a
 # What the dispatcher raises, and what that means for who asked: the sentence, and whether another try may help.
 SENTENCES: dict[type[Exception], tuple[str, int]] = {
     dispatch.NoAgents: ("No agent is connected that could answer.", 503),
+    dispatch.OutOfReach: ("The agent cannot be reached just now.", 503),
     dispatch.Draining: ("The server is going down.", 503),
     dispatch.TooManyAsks: ("Too many of your questions wait for an agent already.", 429),
     dispatch.QueueFull: ("Too many questions wait for an agent already.", 503),
@@ -34,7 +35,7 @@ def is_built_in(agent: Agent) -> bool:
 
 
 class RelayBackend:
-    """Asks an agent that is connected to this process."""
+    """Asks an agent that is connected, to this process or to another one."""
 
     name = "relay"
     model = ""

@@ -1,4 +1,4 @@
-"""Who is connected to this process's relay and how busy they are, for people to look at."""
+"""Who is connected to the relay, through any process, and how busy they are, for people to look at."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RelayStatus:
 
 
 def status() -> RelayStatus:
-    """May be called from any thread. An agent belongs to the process that holds its socket; others' are not seen."""
+    """May be called from any thread. What other processes hold is as they told it last, at most a second ago."""
     found = exchange.peek()
     if found is None:
         return RelayStatus([], 0)
@@ -49,14 +49,15 @@ def status() -> RelayStatus:
             model=agent.said.model,
             is_built_in=agent.said.name == BUILT_IN,
             state=_state(agent.at_rest, agent.rests_until, agent.heard),
-            busy=agent.load,
+            busy=min(agent.load + agent.foreign, agent.said.concurrency),
             lines=agent.said.concurrency,
             served=agent.served,
             connected_at=since.get(agent.id),
         )
         for agent in agents
     ]
-    return RelayStatus(sorted(listed, key=lambda agent: (agent.is_built_in, agent.name)), pool.waiting.total())
+    waiting = pool.waiting.total() + (found.nodes.waiting if found.nodes else 0)
+    return RelayStatus(sorted(listed, key=lambda agent: (agent.is_built_in, agent.name)), waiting)
 
 
 def _state(at_rest: bool, rests_until: float, heard: float) -> str:

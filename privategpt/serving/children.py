@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -28,28 +29,54 @@ MANAGE = (sys.executable, str(Path(settings.BASE_DIR) / "manage.py"))
 CLOSING = 10.0  # seconds of the web server after its drain, for sockets and the last writes
 
 
-def children(site: Site, descriptor: int, admin_key: str) -> list[Child]:
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """How many processes of which part there are."""
+
+    web: int = 1
+    workers: int = 1
+    only: str = ""  # one of PARTS; empty: all
+
+
+PARTS = ("web", "worker", "agent", "embedder")
+
+
+def children(site: Site, descriptor: int, admin_key: str, crew: Crew) -> list[Child]:
     """The table. Secrets go by environment: arguments stand in the list of processes."""
     environment = {name: value for name, value in os.environ.items() if name != "ADMIN_PASSWORD"}
     environment |= {"HOST": site.host, "PORT": str(site.port)} | ({"ADMIN_KEY": admin_key} if admin_key else {})
-    rows = [
-        Child(
-            WEB,
-            (*MANAGE, "serve", "--only", "web"),
-            environment | {SOCKET: str(descriptor)},
-            grace=settings.DRAIN_SECONDS + CLOSING,
-            descriptors=(descriptor,),
-        )
-    ]
+    rows: list[Child] = []
+    if crew.only in {"", "web"}:
+        rows += [_web(environment, descriptor, name) for name in names(WEB, crew.web)]
     # After the web server: asks under way need them until the drain is over.
-    rows.append(_worker(environment))
-    if settings.EMBEDDER:
+    if crew.only in {"", "worker"}:
+        rows += [_worker(environment, name) for name in names(WORKER, crew.workers)]
+    if crew.only == "embedder" or (not crew.only and settings.EMBEDDER):
         rows += _embedder(environment)
-    return [*rows, _agent(site, environment)] if settings.BUILTIN_AGENT else rows
+    if crew.only == "agent" or (not crew.only and settings.BUILTIN_AGENT):
+        rows.append(_agent(site, environment))
+    return rows
 
 
-def _worker(environment: Mapping[str, str]) -> Child:
-    return Child(WORKER, (*MANAGE, "worker"), environment)
+def names(part: str, count: int) -> list[str]:
+    """Numbered when there are several."""
+    return [part] if count == 1 else [f"{part} {number}" for number in range(1, count + 1)]
+
+
+def _web(environment: Mapping[str, str], descriptor: int, name: str) -> Child:
+    return Child(
+        name,
+        (*MANAGE, "serve", "--only", "web"),
+        {**environment, SOCKET: str(descriptor)},
+        grace=settings.DRAIN_SECONDS + CLOSING,
+        descriptors=(descriptor,),
+        group=WEB,
+        is_renewable=True,
+    )
+
+
+def _worker(environment: Mapping[str, str], name: str) -> Child:
+    return Child(name, (*MANAGE, "worker"), environment, group=WORKER)
 
 
 def _embedder(environment: Mapping[str, str]) -> list[Child]:

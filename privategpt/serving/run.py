@@ -16,7 +16,7 @@ from django.db import DatabaseError, connections
 
 from privategpt import manual
 from privategpt.serving import database, firststart, probe
-from privategpt.serving.children import AGENT, WEB, children
+from privategpt.serving.children import AGENT, WEB, Crew, children, names
 from privategpt.serving.listener import Site
 from privategpt.serving.screen import Key, Welcome
 from privategpt.serving.supervisor import Supervisor
@@ -34,12 +34,14 @@ class DoesNotStart(Exception):
 class Run:
     """Starts, welcomes, waits for a signal, ends."""
 
-    def __init__(self, listener: socket.socket, site: Site, admin_key: str, *, was_empty: bool) -> None:
+    def __init__(self, listener: socket.socket, site: Site, admin_key: str, *, crew: Crew, was_empty: bool) -> None:
         self._listener = listener
         self._site = site
         self._given_key = admin_key or os.environ.get("ADMIN_KEY", "").strip()
         self._strangers = database.others() if was_empty else []
-        self._supervisor = Supervisor(children(site, listener.fileno(), admin_key))
+        self._supervisor = Supervisor(children(site, listener.fileno(), admin_key, crew))
+        self._web = names(WEB, crew.web)[0]
+        self._renewal: asyncio.Task[None] | None = None
         self._told_at: float | None = None
 
     async def until_told(self, show: Callable[[Welcome], object]) -> None:
@@ -48,6 +50,7 @@ class Run:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # else: `nohup` shields us
                 asyncio.get_running_loop().add_signal_handler(number, self._signalled, told)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._renew)
         self._supervisor.start()
         waiting = asyncio.create_task(told.wait())
         welcome = asyncio.create_task(self._welcome(show))
@@ -58,6 +61,8 @@ class Run:
                 await waiting
         finally:
             welcome.cancel()
+            if self._renewal:
+                self._renewal.cancel()
             self._listener.close()
             await self._supervisor.stop()
 
@@ -69,9 +74,14 @@ class Run:
         if now - self._told_at > ONE_SIGNAL:
             self._supervisor.kill()
 
+    def _renew(self) -> None:
+        """SIGUSR1: the web processes start again, one after the other."""
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.get_running_loop().create_task(self._supervisor.renew())
+
     async def _welcome(self, show: Callable[[Welcome], object]) -> None:
         supervisor = self._supervisor
-        if not await probe.until_healthy(self._site, given_up=lambda: supervisor.ends(WEB) >= TRIES):
+        if not await probe.until_healthy(self._site, given_up=lambda: supervisor.ends(self._web) >= TRIES):
             raise DoesNotStart("The web server does not start; what it said above tells why.")
         key = self._given_key or settings.ADMIN_KEY
         agents = await probe.first_agents(self._site, key, coming=lambda: supervisor.is_coming(AGENT))

@@ -80,6 +80,8 @@ def refusal(fault: Exception) -> Reply:
             return error(422, "This Idempotency-Key was used with another body")
         case dispatch.NoAgents():
             return error(503, "No available clients", LATER)
+        case dispatch.OutOfReach():
+            return error(503, "The agent cannot be reached just now", LATER)
         case dispatch.TooManyAsks():
             return error(429, "Too many of your questions are waiting already", LATER)
         case dispatch.QueueFull():

@@ -285,7 +285,7 @@ class Ready(ContractView):
 
     def get(self, request: Request) -> HttpResponse:
         relay = exchange.peek()
-        if relay and relay.dispatcher.draining:
+        if relay and (relay.dispatcher.draining or relay.is_leaving):
             return self._not_ready("The server is going down.")
         try:
             with connection.cursor() as cursor:

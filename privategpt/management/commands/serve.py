@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
@@ -13,15 +13,21 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from privategpt import orphan
-from privategpt.serving import database, firststart
-from privategpt.serving.children import CLOSING
-from privategpt.serving.listener import CannotListen, inherited, listen
+from privategpt.serving import database, firststart, redis
+from privategpt.serving.children import CLOSING, PARTS, Crew, children
+from privategpt.serving.listener import CannotListen, Site, inherited, listen
 from privategpt.serving.run import DoesNotStart, Run
 from privategpt.serving.screen import Welcome
 
+MOST = 64  # processes of a part
+NEEDS_REDIS = (
+    "Several web processes reach each other's agents through Redis: set REDIS_URL (redis://HOST:6379), "
+    "or leave --web at 1."
+)
+
 
 class Command(BaseCommand):
-    help = "Run the server: the web server and the built-in agent, watched over."
+    help = "Run the server: web server, ingest worker, embedder and built-in agent, watched over."
     requires_system_checks: list[str] = []  # `make check` runs them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,27 +35,47 @@ class Command(BaseCommand):
         say("port", nargs="?", help="default: PORT, else 8080")
         say("admin_key", nargs="?", default="", help="better: ADMIN_KEY, since arguments show in the list of processes")
         say("rest", nargs="*", help="ignored, as by the reference server")
-        say("--only", choices=["web"], help="run this part alone, in this process")
+        say("--only", choices=PARTS, default="", help="run this part alone")
+        say("--web", type=count, default=1, metavar="N", help="so many web processes; more than one need REDIS_URL")
+        say("--worker", type=count, default=1, metavar="N", help="so many ingest workers")
 
-    def handle(self, *, port: str | None, admin_key: str, only: str | None, **options: Any) -> None:
+    def handle(self, *, port: str | None, admin_key: str, only: str, web: int, worker: int, **options: Any) -> None:
+        crew = Crew(web, worker, only)
         number = port_number(port)
-        if only:
-            web_server(number)
-            return
-        os.umask(0o077)  # the database and its copies are nobody else's
         try:
-            listener, site = listen(settings.HOST, number)
-            was_empty = database.prepare()
-            firststart.check_administrator()
-            connections.close_all()  # from here on the database is the children's
-            run = Run(listener, site, admin_key.strip(), was_empty=was_empty)
-            asyncio.run(run.until_told(self._show))
+            if only == "web" and web == 1:
+                web_server(number)
+            elif only and (only, web, worker) != (only, 1, 1) and only in {"web", "worker"}:
+                self._run(number, admin_key.strip(), crew)
+            elif only:
+                part(number, crew)
+            else:
+                self._run(number, admin_key.strip(), crew)
         except (CannotListen, database.NotReady, firststart.BadSetting, DoesNotStart) as error:
             raise CommandError(str(error)) from error
+
+    def _run(self, number: int, admin_key: str, crew: Crew) -> None:
+        if crew.web > 1 and not settings.REDIS_URL:
+            raise CommandError(NEEDS_REDIS)
+        os.umask(0o077)  # the database and its copies are nobody else's
+        redis.check(settings.REDIS_URL)
+        listener, site = listen(settings.HOST, number)
+        was_empty = database.prepare()
+        firststart.check_administrator()
+        connections.close_all()  # from here on the database is the children's
+        run = Run(listener, site, admin_key, was_empty=was_empty, crew=crew)
+        asyncio.run(run.until_told(self._show))
 
     def _show(self, welcome: Welcome) -> None:
         self.stdout.write(welcome.text(colours=self.stdout.isatty() and "NO_COLOR" not in os.environ))
         self.stdout.flush()
+
+
+def count(text: str) -> int:
+    """How many processes."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST):
+        raise ArgumentTypeError(f"{text!r} is no number from 1 to {MOST}")
+    return int(text)
 
 
 def port_number(text: str | None) -> int:
@@ -61,6 +87,21 @@ def port_number(text: str | None) -> int:
 
 
 def web_server(port: int) -> None:
-    """The web server in this process, until a signal ends it."""
+    """The web server in this process, until a signal ends it. Raises BadSetting, NotReady."""
+    listener = inherited()
+    if listener is None:  # whoever opened it has looked, and what it starts again comes up while others are away
+        redis.check(settings.REDIS_URL)
+        database.check()
+        connections.close_all()
     orphan.end_with_parent(settings.DRAIN_SECONDS + CLOSING)
-    import_string(settings.WEB_SERVER)(settings.HOST, port, inherited())
+    import_string(settings.WEB_SERVER)(settings.HOST, port, listener)
+
+
+def part(port: int, crew: Crew) -> None:
+    """A part other than the web server becomes this process. Raises BadSetting."""
+    rows = children(Site(settings.HOST, port), -1, "", crew)
+    if not rows:
+        raise firststart.BadSetting("The embedder cannot run here; what was said above tells why.")
+    connections.close_all()
+    program = list(rows[0].command)
+    os.execve(program[0], program, dict(rows[0].environment))  # noqa: S606 - our own program
