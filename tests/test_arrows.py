@@ -45,6 +45,7 @@ LAYERS = {
             "generation",
             "ingest",
             "worker",
+            "figures",
             "knowledge",
             "reading",
             "manual",

@@ -1,0 +1,5 @@
+"""The admin site's pages for sources, chats and scenarios. Messages have none: a chat's text is a page of its own."""
+
+from privategpt.admin import chats, scenarios, sources
+
+__all__ = ["chats", "scenarios", "sources"]
