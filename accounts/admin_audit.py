@@ -12,6 +12,7 @@ from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 
 from accounts import audit
+from accounts.addresses import peer
 from accounts.models import User
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class AuditedAdmin(ModelAdmin[M]):
             f"{str(obj)[:100]} [{obj.pk}] {detail}".rstrip(),
             by=actor(request),
             way="admin site",
-            address=request.META.get("REMOTE_ADDR"),
+            address=peer(request),
         )
 
     def log_addition(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:

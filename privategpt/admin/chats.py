@@ -125,9 +125,7 @@ class ChatAdmin(AuditedAdmin[Chat]):
             raise PermissionDenied(f"You may not read chats of {chat.owner}, who has rights that you do not have.")
         with transaction.atomic():
             self.record(request, "read text of", chat)
-        messages = (
-            Message.objects.filter(chat=chat).order_by("position").only("question", "answer", "created_at", "state")
-        )
+        messages = Message.objects.filter(chat=chat).order_by("position").defer("trace")
         page = Paginator(messages, A_PAGE).get_page(request.GET.get("page"))
         context = {
             **self.admin_site.each_context(request),

@@ -1,4 +1,4 @@
-"""The admin site's page for sources: their states, and what can be done about them. Their text is in the pages alone."""
+"""The admin site's page for sources: their states, and what can be done about them. No text of theirs."""
 
 from __future__ import annotations
 
