@@ -24,7 +24,7 @@ SETTLED = timedelta(minutes=15)  # after an hour's end most of its answers have 
 AT_ONCE = 48  # hours in one roll-up: a first one over months goes on at the next look
 KEPT = timedelta(days=400)
 LOOKED_BACK = timedelta(days=31)  # as far as the first roll-up reads, and as any plot shows
-STEP = 1.1  # from bin to bin: a wait is known to five per cent
+STEP = 1.05  # from bin to bin: a wait is known to three per cent
 
 
 @dataclass(slots=True)

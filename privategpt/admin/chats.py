@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 
 A_PAGE = 50  # questions of a chat's text
 READ_TEXT = "privategpt.view_chat_text"
+
+
+class ChatList(ChangeList):
+    """Rows without titles: Django names each row in the label of its checkbox."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: Any = _untitled(self.result_list)
 
 
 @admin.register(Chat)
@@ -70,6 +79,9 @@ class ChatAdmin(AuditedAdmin[Chat]):
         number = Subquery(counted.annotate(number=Count("pk")).values("number"))
         found: Any = Chat.objects.annotate(questions=Coalesce(number, 0)).defer("title")
         return found.select_related("owner").prefetch_related("groups").order_by(*self.ordering)  # type: ignore[no-any-return]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ChatList
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Chat | None:
         found = super().get_object(request, object_id, from_field)

@@ -10,6 +10,7 @@ from django.db.models.functions import Length
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -37,12 +38,37 @@ WORDS = {
 }
 
 
+SHORT = 90  # characters of a reason in the list
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(state.value, words) for state, words in WORDS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Source]) -> QuerySet[Source]:
+        return queryset.filter(state=self.value()) if self.value() else queryset
+
+
+class PublicFilter(admin.SimpleListFilter):
+    title = _("readers")
+    parameter_name = "public"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Public")), ("no", _("Groups"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Source]) -> QuerySet[Source]:
+        return queryset.filter(is_public=self.value() == "yes") if self.value() else queryset
+
+
 @admin.register(Source)
 class SourceAdmin(AuditedAdmin[Source]):
     """Superusers see every source; others those that they may read, and act on those that they may change."""
 
-    list_display = ("shown_title", "creator", "shown_groups", "shown_size", "shown_state", "shown_reason", "updated_at")
-    list_filter = ("state", "is_public", ("groups", admin.RelatedOnlyFieldListFilter), "language")
+    list_display = ("shown_title", "shown_state", "short_reason", "shown_groups", "creator", "shown_size", "updated_at")
+    list_filter = (StateFilter, PublicFilter, ("groups", admin.RelatedOnlyFieldListFilter), "language")
     list_select_related = ("creator",)
     list_per_page = 50
     search_fields = ("title",)
@@ -108,6 +134,10 @@ class SourceAdmin(AuditedAdmin[Source]):
     @admin.display(description=_("reason"))
     def shown_reason(self, source: Source) -> str:
         return visible(source.state_reason)[:300]
+
+    @admin.display(description=_("reason"))
+    def short_reason(self, source: Source) -> str:
+        return Truncator(visible(source.state_reason)).chars(SHORT)
 
     @admin.display(description=_("text"))
     def place(self, source: Source) -> str:

@@ -89,6 +89,7 @@ def dashboard(request: UserRequest) -> HttpResponse:
         "period": period,
         "periods": PERIODS,
         "now": timezone.localtime(),
+        "format": gettext("l j F Y"),
         "happened": _happened(figures.sum_of(spans)),
         "totals": _totals(),
         "figures": _figures(period, begins, spans),
