@@ -9,6 +9,7 @@ from privategpt.pages import (
     chats,
     dashboard,
     exports,
+    guide,
     secondfactor,
     sessions,
     signing,
@@ -20,6 +21,7 @@ from privategpt.pages import (
 
 urlpatterns = [
     path("", chats.home, name="home"),
+    path("first-steps/hide", guide.hide, name="hide-guide"),
     path("chats/", chats.everything, name="chats"),
     path("chats/new", chats.begin, name="chat-begin"),
     path("chats/<uuid:pk>/", chats.show, name="chat"),

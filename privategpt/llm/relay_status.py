@@ -67,6 +67,11 @@ def totals() -> tuple[int, int]:
     return found["served"] or 0, found["failed"] or 0
 
 
+def was_agent_here() -> bool:
+    """Whether an agent other than the built-in one has ever dialled in, and is remembered."""
+    return Row.objects.exclude(name=BUILT_IN).exists()
+
+
 def _state(at_rest: bool, rests_until: float, heard: float) -> str:
     if at_rest:
         return "resting"

@@ -23,7 +23,7 @@ from privategpt.models import Scenario, Source, SourceQuerySet
 from privategpt.pages.shell import UserRequest
 from privategpt.rendering import visible
 from privategpt.retrieval.analyse import WORD, index_words
-from privategpt.retrieval.search import BOTH, Found, Hit, Ways, Weighed, search
+from privategpt.retrieval.search import BOTH, Found, Hit, Ways, Weighed, searcher
 
 LIMITS = (6, 12, 24)  # sources
 LONGEST_QUESTION = 2_000  # characters
@@ -99,7 +99,7 @@ def _looked(request: UserRequest, reader: User, question: str, limit: int, scena
     if is_other:
         audit.record("search as", f"{reader}: {question[:100]}", by=request.user, way="browser", address=peer(request))
     begun = time.perf_counter()
-    found = search(question, readable, limit, _ways(scenario))
+    found = searcher().search(question, readable, limit, _ways(scenario))
     taken = round((time.perf_counter() - begun) * 1000)
     lines = [_line(hit, found, scenario) for hit in found.hits]
     shown = {"lines": lines, "milliseconds": taken, "note": found.note, "terms": len(found.terms), "is_other": is_other}
@@ -117,7 +117,7 @@ def _within(readable: SourceQuerySet, group: str) -> SourceQuerySet:
 def _withheld(reader: User, question: str, limit: int) -> dict[str, Any]:
     """How many of the passages that would be found without any rights this reader does not get, and for want of which
     groups."""
-    everything: Found = search(question, Source.objects.all().kept(), limit)
+    everything: Found = searcher().search(question, Source.objects.all().kept(), limit)
     own = set(Source.objects.visible_to(reader).filter(pk__in=everything.sources).values_list("pk", flat=True))
     kept_back = [hit for hit in everything.hits if hit.source not in own]
     groups = Group.objects.filter(sources__in={hit.source for hit in kept_back}).exclude(members=reader)
