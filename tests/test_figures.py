@@ -16,7 +16,9 @@ from privategpt.models import Chat, Hour, Message, Source
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def asked(owner: User, at: datetime, state: str = "complete", first: float | None = 900.0, cited: bool = True) -> Message:
+def asked(
+    owner: User, at: datetime, state: str = "complete", first: float | None = 900.0, cited: bool = True
+) -> Message:
     """A question that was asked then."""
     chat = Chat.objects.create(owner=owner)
     trace: dict[str, Any] = {"times": {} if first is None else {"first": first}, "cited": [1] if cited else []}
