@@ -19,7 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.admin_audit import AuditedAdmin, actor
@@ -109,7 +109,7 @@ class ChatAdmin(AuditedAdmin[Chat]):
         names = [group.name for group in chat.groups.all()]
         return ", ".join([*names, *([gettext("Public")] if chat.use_public else [])]) or "–"  # noqa: RUF001
 
-    @admin.display(description=pgettext_lazy("of a chat", "deleted"), boolean=True)
+    @admin.display(description=_("deleted"), boolean=True)
     def is_deleted(self, chat: Chat) -> bool:
         """By its owner, who can still bring it back."""
         return chat.deleted_at is not None
