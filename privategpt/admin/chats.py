@@ -51,7 +51,6 @@ class ChatAdmin(AuditedAdmin[Chat]):
     list_select_related = ("owner",)
     list_per_page = 50
     search_fields = ("owner__email", "owner__name")
-    search_help_text = _("E-mail or name of the owner")
     ordering = ("-updated_at",)
     fields = (*list_display, "text")
     secret_fields = ("title", "messages")

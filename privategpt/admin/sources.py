@@ -72,7 +72,6 @@ class SourceAdmin(AuditedAdmin[Source]):
     list_select_related = ("creator",)
     list_per_page = 50
     search_fields = ("title",)
-    search_help_text = _("Words of the title")
     ordering = ("-updated_at",)
     fields = (
         *("shown_title", "creator", "shown_groups", "shown_state", "shown_reason", "language", "shown_size"),
