@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from privategpt import figures
+from privategpt import figures, ingest
 from privategpt.figures import HOUR, Tally
 from privategpt.models import Chat, Hour, Message, Source
+from privategpt.retrieval.embedders import EmbedderUnavailable
+from privategpt.retrieval.embedding_process import Embedded
+from privategpt.worker import Worker
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -80,7 +86,7 @@ def test_without_anything_there_is_nothing_to_keep(db: None) -> None:
 def test_waits_add_up_over_hours_and_are_known_to_three_per_cent() -> None:
     total = Tally()
     for first in (100, 200, 400, 800, 1600):
-        total.add(Tally(waits=figures.Counter([figures.bin_of(first)])))
+        total.add(Tally(waits=Counter([figures.bin_of(first)])))
     assert total.wait(0.5) == pytest.approx(0.4, rel=0.03)
     assert total.wait(0.95) == pytest.approx(1.6, rel=0.03)
     assert Tally().wait(0.5) is None
@@ -111,3 +117,22 @@ def test_looking_takes_three_queries_whatever_there_is(
     figures.roll_up(NOON)
     with django_assert_num_queries(3):
         figures.hours(NOON - 24 * HOUR)
+
+
+def test_the_worker_counts_the_hours_that_are_over(alice: User) -> None:
+    asked(alice, timezone.now() - 3 * HOUR)
+    ingest.store(alice, title="T", content="# T\n\nText.", groups=[], public=True)
+    worker = Worker(Nobody())
+    Nobody.leave = worker.stop
+    worker.run()
+    assert Hour.objects.filter(is_complete=True, questions=1).exists()
+
+
+class Nobody:
+    """No embedder; the worker stops when it has found that out."""
+
+    leave: Callable[[], None]
+
+    def passages(self, texts: list[str]) -> Embedded:
+        Nobody.leave()
+        raise EmbedderUnavailable("None.")
