@@ -10,6 +10,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
 
 from accounts import audit
 from accounts.addresses import peer
@@ -47,6 +48,7 @@ def could_be(field: models.Field[Any, Any], value: str) -> bool:
 class AuditedAdmin(ModelAdmin[M]):
     """Writes the audit log beside the act, in one transaction, and saves only the fields that were changed."""
 
+    show_facets = admin.ShowFacets.NEVER
     secret_fields: tuple[str, ...] = ()  # no list may be filtered by them: a filter is a question that gets an answer
 
     def record(self, request: HttpRequest, verb: str, obj: models.Model, detail: str = "") -> None:
@@ -72,6 +74,12 @@ class AuditedAdmin(ModelAdmin[M]):
         for obj in queryset:
             self.record(request, "delete", obj)
         return super().log_deletions(request, queryset)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Under the name of what it lists, where Django's title is a command."""
+        return super().changelist_view(
+            request, {"title": capfirst(self.opts.verbose_name_plural)} | (extra_context or {})
+        )
 
     def save_model(self, request: HttpRequest, obj: M, form: Any, change: bool) -> None:
         """A change writes its own columns: others may have moved on since the row was read."""

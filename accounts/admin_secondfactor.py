@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.admin_audit import AuditedAdmin, actor
 from accounts.authenticators import Authenticator
 
+apps.get_app_config("otp_totp").verbose_name = _("Second factors")
 admin.site.unregister(TOTPDevice)  # django-otp's own page shows the key, and leaves no row in the audit log
 
 

@@ -29,9 +29,14 @@ ADMIN_PERMISSIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "relay.conversation": READ,
         "accounts.token": READ,
         "accounts.auditentry": READ,
+        "privategpt.scenario": MANAGE,
+        "privategpt.chat": READ,
     },
+    # Of sources the admin site shows and changes what its reader may read and change in the pages.
+    "documents": {"privategpt.source": ("view", "change", "delete")},
     "analytics": {"relay.agent": READ},
 }
+WATCHING: Final = ("analytics", "system")  # roles that see the dashboard
 
 
 def admin_permissions(roles: list[str]) -> set[str]:
@@ -41,4 +46,6 @@ def admin_permissions(roles: list[str]) -> set[str]:
         for model, actions in ADMIN_PERMISSIONS.get(role, {}).items():
             app, name = model.split(".")
             found |= {f"{app}.{action}_{name}" for action in actions}
+        if role in WATCHING:
+            found.add("privategpt.view_dashboard")
     return found

@@ -1,6 +1,7 @@
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class PrivateGPTConfig(AppConfig):
     name = "privategpt"
-    verbose_name = "PrivateGPT"
+    verbose_name = _("Sources and chats")

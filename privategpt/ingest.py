@@ -154,6 +154,18 @@ def try_again(source: Source) -> None:
             _release(row, State.CREATION)
 
 
+def vectorize_again(source: Source) -> None:
+    """Its vectors go and are made anew; until then it is found by its words. Whoever is at work on it has lost it."""
+    with transaction_in_turn():
+        row = Source.objects.select_for_update().filter(pk=source.pk).defer("content").first()
+        if row is None:
+            return
+        Vector.objects.filter(passage__source=row).delete()
+        row.passages_done = 0
+        row.save(update_fields=["passages_done"])
+        _release(row, State.CREATION)
+
+
 def check(*texts: str) -> None:
     """Raises Unstorable."""
     for text in texts:

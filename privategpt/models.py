@@ -222,6 +222,7 @@ class Chat(models.Model):
             models.Index(fields=["owner", "-updated_at"]),
             models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="chats_to_purge"),
         )
+        permissions = (("view_chat_text", "Can read the questions and answers of other people's chats"),)
 
     def __str__(self) -> str:
         return self.title or str(self.id)
@@ -301,7 +302,8 @@ class Message(models.Model):
     class Meta:
         ordering = ("chat", "position")
         constraints = (models.UniqueConstraint(fields=["chat", "position"], name="one_message_per_place"),)
-        indexes = (models.Index(fields=["state"]),)
+        # The second: what the dashboard counts of the hour at hand.
+        indexes = (models.Index(fields=["state"]), models.Index(fields=["created_at"], name="messages_by_age"))
 
     def __str__(self) -> str:
         return f"{self.chat_id} {self.position}"
@@ -343,3 +345,30 @@ class StoredReply(models.Model):
 
     def __str__(self) -> str:
         return f"reply of {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class Hour(models.Model):
+    """What happened in one hour, counted, so that a dashboard need not read messages; see `figures`."""
+
+    at = models.DateTimeField(primary_key=True, help_text="Its beginning, a full hour of UTC.")
+    is_complete = models.BooleanField(default=False, help_text="Off: only what agents did is counted yet.")
+    questions = models.PositiveIntegerField(default=0)
+    complete = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    cited = models.PositiveIntegerField(default=0, help_text="Complete answers that cite a source.")
+    waits = models.JSONField(default=dict, blank=True, help_text="Waits for the first word: a bin and how many.")
+    sources = models.PositiveIntegerField(default=0)
+    passages = models.PositiveIntegerField(default=0)
+    asks = models.PositiveIntegerField(default=0, help_text="That agents answered, for whomever.")
+    asks_failed = models.PositiveIntegerField(default=0)
+    # The agents' own sums at the last look; what came since is this hour's.
+    served_before = models.PositiveBigIntegerField(null=True, blank=True)
+    failed_before = models.PositiveBigIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("at",)
+        permissions = (("view_dashboard", "Can see the dashboard"),)
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H}:00"

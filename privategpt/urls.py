@@ -7,7 +7,9 @@ from privategpt.pages import (
     agents,
     bench,
     chats,
+    dashboard,
     exports,
+    guide,
     secondfactor,
     sessions,
     signing,
@@ -19,6 +21,7 @@ from privategpt.pages import (
 
 urlpatterns = [
     path("", chats.home, name="home"),
+    path("first-steps/hide", guide.hide, name="hide-guide"),
     path("chats/", chats.everything, name="chats"),
     path("chats/new", chats.begin, name="chat-begin"),
     path("chats/<uuid:pk>/", chats.show, name="chat"),
@@ -51,6 +54,8 @@ urlpatterns = [
     path("account/sessions/end", sessions.end_session, name="end-session"),
     path("account/sessions/end-others", sessions.end_other_sessions, name="end-other-sessions"),
     path("agents", agents.agents, name="agents"),
+    path("dashboard", dashboard.dashboard, name="dashboard"),
+    path("dashboard/figures.csv", dashboard.as_csv, name="dashboard-csv"),
     path("sources", sources.sources, name="sources"),
     path("sources/bench", bench.bench, name="bench"),
     path("sources/moving", sources.moving, name="moving-sources"),

@@ -16,7 +16,8 @@ from typing import Protocol
 
 from django.db import DatabaseError, close_old_connections, connection
 
-from privategpt import ingest
+from privategpt import figures, ingest
+from privategpt.llm import relay_status
 from privategpt.models import Message, Source
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import BATCH, Embedded
@@ -29,6 +30,7 @@ IDLE = 0.5  # seconds between two looks for work
 HEARTBEAT = 5.0  # seconds; a sixth of the lease
 NO_EMBEDDER = 2.0  # seconds between two looks for an embedder; doubles up to
 LONGEST_WAIT = 30.0
+COUNT = 30.0  # seconds between two looks for hours to be counted for the dashboard
 TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for deleted sources
 PROBE = "Is anybody there?"
 
@@ -56,7 +58,7 @@ class Worker:
         self.progress = Progress()
         self._embedding = embedding
         self._stop = threading.Event()
-        self._tidied = float("-inf")
+        self._tidied = self._counted = float("-inf")
 
     def stop(self) -> None:
         """From any thread, or a signal handler: ends behind the batch at hand."""
@@ -99,6 +101,10 @@ class Worker:
             Message.objects.lost().fail()
             ingest.purge()
             index().tend()
+        if time.monotonic() - self._counted > COUNT:
+            self._counted = time.monotonic()
+            figures.roll_up()
+            figures.note_asks(*relay_status.totals())
 
     def _embed(self, source: Source, embedder: str) -> None:
         with Heartbeat(source, self.name):

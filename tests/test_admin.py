@@ -7,18 +7,20 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import AuditEntry, Group, Token, User
+from accounts.roles import ROLES
+from privategpt.models import Chat, Message, Scenario, Source
 from relay.models import Agent, Conversation, StoredAnswer
 from tests.admin_site import administrator, page, signed_in, staff, user_fields
 from tests.conftest import PASSWORD
 
-MODELS: list[type[Model]] = [User, Group, Token, AuditEntry, Agent, Conversation]
+MODELS: list[type[Model]] = [User, Group, Token, AuditEntry, Agent, Conversation, Source, Chat, Scenario]
 MAY_SEE: dict[str, set[type[Model]]] = {
     "users": {User, Group, Token},
-    "system": {Agent, Conversation, Token, AuditEntry},
+    "system": {Agent, Conversation, Token, AuditEntry, Chat, Scenario},
     "analytics": {Agent},
-    "documents": set(),
+    "documents": {Source},
 }
-MAY_ADD: dict[str, set[type[Model]]] = {"users": {User, Group, Token}, "system": set(), "analytics": set()}
+MAY_ADD: dict[str, set[type[Model]]] = {"users": {User, Group, Token}, "system": {Scenario}, "analytics": set()}
 
 
 @pytest.mark.django_db
@@ -107,10 +109,10 @@ def test_a_post_without_the_csrf_token_is_refused(db: None, path: str) -> None:
     assert User.objects.count() == 1
 
 
-@pytest.mark.parametrize("model", [User, Group, Token])
+@pytest.mark.parametrize("model", MODELS)
 def test_posting_rows_to_a_list_makes_none(db: None, model: type[Model]) -> None:
     """Neither inlines nor editable lists, so their forged rows (CVE-2026-4277, CVE-2026-4292) find nothing."""
-    client = signed_in(staff("users"))
+    client = signed_in(staff(*ROLES))
     before = model._default_manager.count()
     row = {"form-0-name": "forged", "form-0-email": "forged@example.org", "form-0-id": "", "_save": "Save"}
     sizes = {"form-TOTAL_FORMS": "1", "form-INITIAL_FORMS": "0"}
@@ -146,6 +148,11 @@ def _fill(number: int) -> None:
         agent = Agent.objects.create(pk=f"agent of {user}", token=token, seen_at=now)
         Conversation.objects.create(conversation_id=f"c{n}", owner=user, agent_id=agent.pk, created_at=now, used_at=now)
         AuditEntry.objects.create(actor=user, actor_name=str(user), action="add", what="thing")
+        Source.objects.create(creator=user, title=f"s{n}", content="text").groups.add(*user.groups.all())
+        chat = Chat.objects.create(owner=user, title=f"c{n}")
+        chat.groups.add(*user.groups.all())
+        Message.objects.create(chat=chat, position=0, question="?")
+        Scenario.objects.create(owner=user, name=f"scenario of {user}"[:40], description="d")
 
 
 @pytest.mark.parametrize("model", MODELS)

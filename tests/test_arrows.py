@@ -48,6 +48,7 @@ LAYERS = {
             "generation",
             "ingest",
             "worker",
+            "figures",
             "knowledge",
             "reading",
             "manual",

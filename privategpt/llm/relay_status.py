@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Sum
+
 from privategpt.llm.relay import BUILT_IN
 from relay import exchange
 from relay.models import Agent as Row
@@ -58,6 +60,17 @@ def status() -> RelayStatus:
     ]
     waiting = pool.waiting.total() + (found.nodes.waiting if found.nodes else 0)
     return RelayStatus(sorted(listed, key=lambda agent: (agent.is_built_in, agent.name)), waiting)
+
+
+def totals() -> tuple[int, int]:
+    """How many asks all agents that are remembered have answered, and failed, in every process."""
+    found = Row.objects.aggregate(served=Sum("served"), failed=Sum("failed"))
+    return found["served"] or 0, found["failed"] or 0
+
+
+def was_agent_here() -> bool:
+    """Whether an agent other than the built-in one has ever dialled in, and is remembered."""
+    return Row.objects.exclude(name=BUILT_IN).exists()
 
 
 def _state(at_rest: bool, rests_until: float, heard: float) -> str:

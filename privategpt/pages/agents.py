@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
@@ -29,7 +29,6 @@ STATES = {
 def agents(request: UserRequest) -> HttpResponse:
     """Anew every few seconds by htmx, which takes the lines out of the same page."""
     found = status()
-    scheme = "wss" if request.is_secure() else "ws"
     shown = {
         "here": "agents",
         "rows": [_row(agent) for agent in found.agents],
@@ -37,10 +36,15 @@ def agents(request: UserRequest) -> HttpResponse:
         "busy": sum(agent.busy for agent in found.agents),
         "lines": sum(agent.lines for agent in found.agents),
         "endpoints": _endpoints(request),
-        "address": f"{scheme}://{request.get_host()}",
+        "address": own_address(request),
         "may_connect": request.user.has_role("system"),
     }
     return render(request, "agents.html", shown)
+
+
+def own_address(request: HttpRequest) -> str:
+    """Where agents dial in, as this reader reaches the server."""
+    return f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}"
 
 
 def _row(agent: AgentStatus) -> dict[str, Any]:

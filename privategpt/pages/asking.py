@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.conf import settings
+from django.db.models import Count
 from django.utils.translation import get_language, gettext
 
 from accounts.models import Group
 from privategpt import answers
-from privategpt.models import Chat, Message
+from privategpt.models import Chat, Message, Source
 from privategpt.writing import transaction_in_turn
 
 if TYPE_CHECKING:
@@ -118,7 +120,8 @@ def busy_sentence(fault: answers.Busy) -> str:
 class Choices:
     """The composer's menus as they stand."""
 
-    groups: list[Group]
+    groups: list[Group]  # each with `readable`, how many sources it has
+    readable_public: int
     chosen: frozenset[int]
     public: bool
     backends: list[Backend]
@@ -144,10 +147,21 @@ class Choices:
 def choices(user: User, chat: Chat | None) -> Choices:
     """Of this chat, or for a new one: as in the last chat, and everything for who has none."""
     groups = list(user.groups.order_by("name"))
+    public_count = _count_readable(user, groups)
     like = chat or Chat.objects.visible_to(user).order_by("-updated_at").first()
     own = frozenset(group.pk for group in groups)
     if like is None:
-        return Choices(groups, own, True, backends(), "")
+        return Choices(groups, public_count, own, True, backends(), "")
     chosen = own & frozenset(like.groups.order_by().values_list("pk", flat=True))
     is_empty = chat is None and not (chosen or like.use_public)
-    return Choices(groups, own if is_empty else chosen, is_empty or like.use_public, backends(), like.backend)
+    public = is_empty or like.use_public
+    return Choices(groups, public_count, own if is_empty else chosen, public, backends(), like.backend)
+
+
+def _count_readable(user: User, groups: Sequence[Any]) -> int:
+    """Gives each of the user's groups the number of its sources; returns that of the public ones. Two queries."""
+    held = Source.groups.through.objects.filter(group__in=groups, source__deleted_at=None)
+    counts = dict(held.order_by().values_list("group").annotate(Count("pk")))
+    for group in groups:
+        group.readable = counts.get(group.pk, 0)
+    return Source.objects.kept().filter(is_public=True).count() if user.may_use_public else 0

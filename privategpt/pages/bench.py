@@ -9,24 +9,28 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
+from django.utils.formats import number_format
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_safe
 
 from accounts import audit
 from accounts.addresses import peer
 from accounts.models import Group, User
-from privategpt.models import Source, SourceQuerySet
+from privategpt.grounding import SOURCES
+from privategpt.models import Scenario, Source, SourceQuerySet
 from privategpt.pages.sentences import in_readers_language
 from privategpt.pages.shell import UserRequest
 from privategpt.rendering import visible
 from privategpt.retrieval.analyse import WORD, index_words
-from privategpt.retrieval.search import Found, Hit, Weighed, search
+from privategpt.retrieval.search import BOTH, Found, Hit, Ways, Weighed, searcher
 
 LIMITS = (6, 12, 24)  # sources
 LONGEST_QUESTION = 2_000  # characters
 MOST_USERS = 500  # in the list to choose from
 SHOWN = 320  # characters of a passage
+ASKED = ("k", "similarity_threshold", "use_sparse", "use_dense")  # what of a scenario decides what is found
 BEST = 2.0  # the score of a passage that is first by its words and by its meaning
 
 
@@ -42,6 +46,7 @@ class Line:
     score_share: int
     words_share: int
     sense_share: int
+    why_cut: str = ""  # why a model would not be shown it
 
 
 @require_safe
@@ -50,6 +55,8 @@ def bench(request: UserRequest) -> HttpResponse:
     question = request.GET.get("q", "").strip()[:LONGEST_QUESTION]
     limit = next((limit for limit in LIMITS if request.GET.get("limit") == str(limit)), LIMITS[1])
     reader = _reader(request)
+    scenarios = list(Scenario.objects.visible_to(request.user).only("id", "name", *ASKED))
+    scenario = next((each for each in scenarios if str(each.pk) == request.GET.get("scenario")), None)
     shown: dict[str, Any] = {
         "here": "sources",
         "tab": "bench",
@@ -60,9 +67,11 @@ def bench(request: UserRequest) -> HttpResponse:
         "reader": reader,
         "groups": request.user.groups.all(),
         "users": _users(request.user),
+        "scenarios": scenarios,
+        "scenario": scenario,
     }
     if question:
-        shown |= _looked(request, reader, question, limit)
+        shown |= _looked(request, reader, question, limit, scenario)
     return render(request, "sources/bench.html", shown)
 
 
@@ -85,15 +94,15 @@ def _reader(request: UserRequest) -> User:
     return found
 
 
-def _looked(request: UserRequest, reader: User, question: str, limit: int) -> dict[str, Any]:
+def _looked(request: UserRequest, reader: User, question: str, limit: int, scenario: Scenario | None) -> dict[str, Any]:
     readable = _within(Source.objects.visible_to(reader), request.GET.get("group", ""))
     is_other = reader != request.user
     if is_other:
         audit.record("search as", f"{reader}: {question[:100]}", by=request.user, way="browser", address=peer(request))
     begun = time.perf_counter()
-    found = search(question, readable, limit)
+    found = searcher().search(question, readable, limit, _ways(scenario))
     taken = round((time.perf_counter() - begun) * 1000)
-    lines = [_line(hit, found.terms) for hit in found.hits]
+    lines = [_line(hit, found, scenario) for hit in found.hits]
     shown = {
         "lines": lines,
         "milliseconds": taken,
@@ -115,14 +124,35 @@ def _within(readable: SourceQuerySet, group: str) -> SourceQuerySet:
 def _withheld(reader: User, question: str, limit: int) -> dict[str, Any]:
     """How many of the passages that would be found without any rights this reader does not get, and for want of which
     groups."""
-    everything: Found = search(question, Source.objects.all().kept(), limit)
+    everything: Found = searcher().search(question, Source.objects.all().kept(), limit)
     own = set(Source.objects.visible_to(reader).filter(pk__in=everything.sources).values_list("pk", flat=True))
     kept_back = [hit for hit in everything.hits if hit.source not in own]
     groups = Group.objects.filter(sources__in={hit.source for hit in kept_back}).exclude(members=reader)
     return {"withheld": len(kept_back), "lacking": list(groups.distinct())}
 
 
-def _line(hit: Hit, terms: list[Weighed]) -> Line:
+def _ways(scenario: Scenario | None) -> Ways:
+    return Ways(words=scenario.use_sparse, meaning=scenario.use_dense) if scenario else BOTH
+
+
+def _why_cut(hit: Hit, found: Found, scenario: Scenario | None) -> str:
+    """An answer is given the passages of so many sources, and in a scenario only those near enough."""
+    least = scenario.similarity_threshold if scenario else 0.0
+    if hit.cosine is not None and hit.cosine < least:
+        return gettext("Below %(least)s: would not be shown to the model.") % {"least": number_format(least, 2)}
+    most = scenario.k if scenario else SOURCES
+    if found.sources.index(hit.source) >= most:
+        said = ngettext(
+            "Behind the first %(n)d source: would not be shown to the model.",
+            "Behind the first %(n)d sources: would not be shown to the model.",
+            most,
+        )
+        return said % {"n": most}
+    return ""
+
+
+def _line(hit: Hit, found: Found, scenario: Scenario | None) -> Line:
+    terms = found.terms
     spans, met = _met(hit, terms)
     cosine = hit.cosine
     return Line(
@@ -134,6 +164,7 @@ def _line(hit: Hit, terms: list[Weighed]) -> Line:
         score_share=_share(hit.score / BEST),
         words_share=_share(met / len(terms)) if terms else 0,
         sense_share=_share(cosine or 0.0),
+        why_cut=_why_cut(hit, found, scenario),
     )
 
 

@@ -19,6 +19,7 @@ from privategpt.models import Chat, Message, Source
 from privategpt.pages import asking, history
 from privategpt.pages.asking import QuestionForm
 from privategpt.pages.exchanges import exchange_of, exchanges_of, piece
+from privategpt.pages.guide import guide_for
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -61,6 +62,7 @@ def home_page(request: HttpRequest, user: User, *, draft: str = "", wrong: str =
         "sources_count": readable,
         "draft": draft or request.GET.get("q", "")[: asking.LONGEST_QUESTION],
         "wrong": wrong,
+        "guide": guide_for(request, user),
         "deleted": Chat.objects.restorable_by(user).filter(pk=deleted).first() if _is_uuid(deleted) else None,
     }
     return render(request, "chats/home.html", shown, status=status)

@@ -1,4 +1,4 @@
-"""What the admin site does to people and groups where sources hang on it."""
+"""The admin site's groups, with the sources that hang on them."""
 
 from __future__ import annotations
 
