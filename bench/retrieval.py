@@ -199,12 +199,14 @@ class Bench:
         idle = await asker.searches(count)
         self._judged("worker idle", idle, promise)
         self._judged(f"one in twenty may be read ({FEW})", await asker.searches(count, [FEW]), promise)
+        if not self.has_embedder:
+            return
         await asker.busy_worker()
         busy = await asker.searches(count)
         self._judged("worker embeds", busy, promise)
         ratios = f"p50 {busy.p50 / idle.p50:.2f}, p99 {busy.p99 / idle.p99:.2f}"
         print(f"  worker embeds against worker idle: {ratios}", flush=True)
-        if self.has_embedder and not asker.is_worker_busy():
+        if not asker.is_worker_busy():
             self.broken.append("The worker had nothing left to embed: this is no figure of a busy worker.")
 
     def _judged(self, what: str, found: Searches, promise: Promise) -> None:
