@@ -21,6 +21,7 @@ from bench import wire
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 STOP_WITHIN = 20  # seconds
+WEB = b"\0serve\0--only\0web\0"  # how its command line ends
 FILES = 20_000  # open files: 2,000 agents and their server, with room to spare
 
 
@@ -95,6 +96,7 @@ class Server:
         self.command = shlex.split(command.format(**filled))
         self._settings = settings
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
+        self.data = Path(self._folder.name, "data")
         self._misdeeds = misdeeds  # takes up how it broke the rules when it was to end
 
     def __enter__(self) -> Self:
@@ -114,7 +116,7 @@ class Server:
     def _start(self) -> None:
         folder = Path(self._folder.name)
         environment = (
-            os.environ | {"DATA_DIR": str(folder / "data"), "BUILTIN_AGENT": "off", "EMBEDDER": "off"} | self._settings
+            os.environ | {"DATA_DIR": str(self.data), "BUILTIN_AGENT": "off", "EMBEDDER": "off"} | self._settings
         )
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -148,6 +150,14 @@ class Server:
 
     def rss(self) -> int:
         return tree_rss(self._process.pid)
+
+    def web(self) -> int:
+        """The process that answers, where the server is `manage.py serve`. Raises RuntimeError."""
+        for pid in tree(self._process.pid):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(WEB):
+                    return pid
+        raise RuntimeError(f"{self.name} has no web process.")
 
     def stop(self) -> None:
         """Ask it to end, and end it when it does not; nothing it started stays."""

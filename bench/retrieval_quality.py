@@ -1,12 +1,14 @@
 """How well retrieval finds and quotes, on any folder of collections.
 
     python bench/retrieval_quality.py FOLDER [--only cranfield,xquad_en] [--embedder none] [--cache DIR] [--answers]
+    python bench/retrieval_quality.py FOLDER --embedder minilm --weights DIR
 
 A collection is a folder with corpus.jsonl (id, title, text), queries.jsonl (id, text, perhaps answers) and
 qrels.tsv (query, document, gain; one header line). `--answers` scores the quoted sentences as well, and a
 `reject/` folder inside a collection (questions of kind far, near, answerable). Everything goes through the
 product: sources are stored into a database of their own, cut, analysed, embedded and searched by
-`retrieval.search`. `--cache` keeps vectors between runs."""
+`retrieval.search`. `--cache` keeps vectors between runs. `--weights` is where the files of a candidate
+that is not the product's own are (bench/minilm.py)."""
 
 import argparse
 import hashlib
@@ -283,17 +285,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="", help="names, comma-separated")
-    parser.add_argument("--embedder", choices=("e5small", "none"), default="e5small")
+    parser.add_argument("--embedder", choices=("e5small", "minilm", "none"), default="e5small")
+    parser.add_argument("--weights", type=Path, help="of minilm: the folder with model.safetensors and vocab.txt")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--answers", action="store_true")
     options = parser.parse_args()
+    if options.embedder == "minilm" and options.weights is None:
+        parser.error("--embedder minilm needs --weights.")
     only = set(filter(None, options.only.split(",")))
     folders = sorted(path.parent for path in options.folder.glob("*/corpus.jsonl"))
     with tempfile.TemporaryDirectory() as data:
         prepare(data)
         if options.cache:
             options.cache.mkdir(parents=True, exist_ok=True)
-        embedder = None if options.embedder == "none" else Cached(_e5small(), options.cache)
+        chosen = _embedder(options.embedder, options.weights)
+        embedder = Cached(chosen, options.cache) if chosen else None
         print("| collection | system | nDCG@10 | S@1 | S@5 | R@100 | nDCG@10 against words (95 %) |")
         for folder in folders:
             if not only or folder.name in only:
@@ -310,10 +316,17 @@ def prepare(data: str) -> None:
     call_command("migrate", verbosity=0)
 
 
-def _e5small() -> "Embedder":
-    from privategpt.retrieval.embedders import E5Small
+def _embedder(name: str, weights: Path | None) -> "Embedder | None":
+    """A candidate on one core; None when words alone are measured."""
+    if name == "minilm" and weights:
+        from bench.minilm import MiniLM
 
-    return E5Small(threads=1)
+        return MiniLM(weights)
+    if name == "e5small":
+        from privategpt.retrieval.embedders import E5Small
+
+        return E5Small(threads=1)
+    return None
 
 
 if __name__ == "__main__":

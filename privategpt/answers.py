@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -54,16 +54,21 @@ class Plan:
 # -- beginning ------------------------------------------------------------------------------------
 
 
-def begin(chat: Chat, question_text: str, *, user: User, language: str | None = None) -> Message:
-    """Saves the question, whose answer then waits to be started.
+def begin(
+    chat: Chat, question_text: str, *, user: User, language: str | None = None, groups: Collection[Group] = ()
+) -> Message:
+    """Saves the question, whose answer then waits to be started. A new chat is saved with it, and with its `groups`.
 
     Raises Busy, TooMany, and Chat.DoesNotExist when the chat is gone or somebody else's.
     """
     if chat.owner_id != user.pk:
         raise Chat.DoesNotExist
     _check_room(user)
+    language = language or chat.language
     with transaction_in_turn():
-        message = _saved(chat, question_text, language or chat.language)
+        if chat._state.adding:
+            return _first(chat, question_text, language, groups)
+        message = _further(chat, question_text, language)
     message.asked = _plan(chat, message)
     return message
 
@@ -78,29 +83,47 @@ def _check_room(user: User) -> None:
             raise TooMany
 
 
-def _saved(chat: Chat, question: str, language: str) -> Message:
+def _first(chat: Chat, question: str, language: str, groups: Collection[Group]) -> Message:
+    """The chat with its first question: nobody else knows of it, so there is nothing to look up."""
+    chat.title = title_of(question)
+    chat.save(force_insert=True)
+    if groups:
+        chat.groups.add(*groups)
+    message = _saved(chat, 0, question, language)
+    message.asked = _plan(chat, message, groups)
+    return message
+
+
+def _further(chat: Chat, question: str, language: str) -> Message:
     now = timezone.now()
     title = chat.title or title_of(question)
     if not Chat.objects.filter(pk=chat.pk).update(updated_at=now, title=title):
         raise Chat.DoesNotExist
     chat.title, chat.updated_at = title, now
     last = chat.messages.aggregate(last=Max("position"))["last"]
-    if last is not None:
-        chat.messages.lost().fail()
-        if chat.messages.under_way().exists():
-            raise Busy
+    if last is None:
+        return _saved(chat, 0, question, language)
+    chat.messages.lost().fail()
+    if chat.messages.under_way().exists():
+        raise Busy
+    return _saved(chat, last + 1, question, language)
+
+
+def _saved(chat: Chat, position: int, question: str, language: str) -> Message:
     return Message.objects.create(
         chat=chat,
-        position=0 if last is None else last + 1,
+        position=position,
         question=question,
         language=language,
-        claimed_until=now + ANSWER_LEASE,
+        claimed_until=timezone.now() + ANSWER_LEASE,
     )
 
 
-def _plan(chat: Chat, message: Message) -> Plan:
+def _plan(chat: Chat, message: Message, groups: Collection[Group] | None = None) -> Plan:
+    """`groups`: the chat's, where they are known."""
+    named = chat.groups.order_by().values_list("pk", flat=True) if groups is None else [group.pk for group in groups]
     return Plan(
-        groups=frozenset(chat.groups.order_by().values_list("pk", flat=True)),
+        groups=frozenset(named),
         public=chat.use_public,
         history=_history(message) if message.position else (),
         scenario=chat.scenario if chat.scenario_id else None,

@@ -82,17 +82,19 @@ class Worker:
 
     def drain(self) -> bool:
         """Embeds all that waits; False when there is no embedder, whose absence is then told at the sources."""
+        embedder = ""
         while not self._stop.is_set() and ingest.is_waiting():
             try:
-                embedder = self._embedding.passages([PROBE]).identity
+                # Asked once, and again when it fails: for short sources asking costs as much as embedding.
+                embedder = embedder or self._embedding.passages([PROBE]).identity
             except EmbedderUnavailable as reason:
                 ingest.explain_wait(f"{absence() or reason} Until then it is found by its words alone.")
                 return False
             source = ingest.claim(self.name)
             if source is None:
                 break
-            if source.claimed_by:
-                self._embed(source, embedder)
+            if source.claimed_by and not self._embed(source, embedder):
+                embedder = ""
         return True
 
     def _tidy(self) -> None:
@@ -106,19 +108,22 @@ class Worker:
             figures.roll_up()
             figures.note_asks(*relay_status.totals())
 
-    def _embed(self, source: Source, embedder: str) -> None:
+    def _embed(self, source: Source, embedder: str) -> bool:
+        """False when the embedder is not what it was."""
         with Heartbeat(source, self.name):
             try:
                 self._batches(source, embedder)
             except ingest.ClaimLost:
-                return
+                return True
             except EmbedderUnavailable as reason:
                 ingest.fail(source, self.name, str(reason))
+                return False
             except DatabaseError:
                 raise
             except Exception:
                 logger.exception("Source %s could not be embedded", source.pk)
                 ingest.fail(source, self.name, "Something failed in the worker; its log says what.")
+        return True
 
     def _batches(self, source: Source, embedder: str) -> None:
         while not self._stop.is_set():

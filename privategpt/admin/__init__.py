@@ -1,4 +1,6 @@
-"""The admin site's pages for sources, chats, scenarios, and groups where sources hang on them. Messages have none: a chat's text is a page of its own."""
+"""The admin site's pages for sources, chats, scenarios, and groups as far as sources hang on them.
+
+Messages have none: a chat's text is a page of its own."""
 
 from django.contrib import admin
 

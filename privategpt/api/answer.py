@@ -32,8 +32,15 @@ def answered(message: Message, caller: Caller, request: HttpRequest) -> dict[str
         "messageId": str(message.pk),
         "answer": message.answer,
         "language": message.language,
-        **shape_sources(map(passage, citations(caller).filter(message=message)), as_objects=wants_objects(request)),
+        **shape_sources(map(passage, _rests_on(message, caller)), as_objects=wants_objects(request)),
     }
+
+
+def _rests_on(message: Message, caller: Caller) -> Iterable[Citation]:
+    """The trace says when it rests on nothing: then nothing is to be looked up."""
+    if message.trace and not message.trace.get("used"):
+        return ()
+    return citations(caller).filter(message=message)
 
 
 def shape_message(message: Message, *, as_objects: bool) -> dict[str, Any]:

@@ -104,13 +104,19 @@ class ApiView(APIView):
 
     def admit(self) -> None:
         """Rights first, then fields; to be called in a thread. Raises Refusal, PermissionDenied, ValidationError."""
+        self.call()
         method = self._method()
-        if not self.anonymous:
-            self.caller = credentials.caller(self.shown, self.plain)
-            self.caller.require_scope(self.scopes.get(method))
-            self.caller.require_role(self.roles.get(method))
         self.fields = validated(self.accepts.get(method, Empty), self._sent)
         self.asked = validated(self.query.get(method, Empty), self.plain.GET.dict())
+
+    def call(self) -> None:
+        """Who calls, by their rights as they are now; to be called in a thread. Raises Refusal, PermissionDenied."""
+        if self.anonymous:
+            return
+        method = self._method()
+        self.caller = credentials.caller(self.shown, self.plain)
+        self.caller.require_scope(self.scopes.get(method))
+        self.caller.require_role(self.roles.get(method))
 
     def _method(self) -> str:
         return "GET" if self.plain.method == "HEAD" else str(self.plain.method)
@@ -118,6 +124,8 @@ class ApiView(APIView):
 
 def validated(kind: type[Body], sent: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by our own names. Raises ValidationError."""
+    if kind is Empty:
+        return {}
     form = kind(data=sent)
     form.is_valid(raise_exception=True)
     return dict(form.validated_data)

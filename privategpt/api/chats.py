@@ -23,6 +23,7 @@ from privategpt.models import Chat, Message, Scenario
 
 LONGEST_QUESTION = 100_000  # characters
 UNFINISHED = (Message.State.WAITING, Message.State.ANSWERING)
+ANSWERED = (Message.State.COMPLETE, Message.State.STOPPED)  # nothing changes them any more
 
 
 _starting: set[asyncio.Task[Any]] = set()  # held here, for the loop does not hold its tasks
@@ -90,21 +91,20 @@ class _Asking(ApiView):
         return Asked(Message.objects.select_related("chat").get(pk=made["message"]), is_new=False)
 
     def _made(self, chat: str | None, begun: list[Message]) -> dict[str, str]:
-        target = self._new_chat() if chat is None else self.caller.chats().get(pk=found_id(chat))
+        user, groups = self.caller.user, []
+        if chat is None:
+            groups = own_groups(self.caller, self.fields.get("groups", []))
+            target = Chat(
+                owner=user,
+                language=self.fields.get("language") or user.language,
+                use_public=self.fields["use_public"],
+                scenario=self._scenario(),
+            )
+        else:
+            target = self.caller.chats().get(pk=found_id(chat))
         language = self.fields.get("language") or target.language
-        begun.append(answers.begin(target, self.fields["question"], user=self.caller.user, language=language))
+        begun.append(answers.begin(target, self.fields["question"], user=user, language=language, groups=groups))
         return {"message": str(begun[0].pk)}
-
-    def _new_chat(self) -> Chat:
-        groups = own_groups(self.caller, self.fields.get("groups", []))
-        chat = Chat.objects.create(
-            owner=self.caller.user,
-            language=self.fields.get("language") or self.caller.user.language,
-            use_public=self.fields["use_public"],
-            scenario=self._scenario(),
-        )
-        chat.groups.set(groups)
-        return chat
 
     def _scenario(self) -> Scenario | None:
         wanted = self.fields.get("scenario")
@@ -125,17 +125,18 @@ class _Asking(ApiView):
 
     async def _whole(self, message: Message) -> HttpResponse:
         try:
-            await asyncio.wait_for(
+            ended = await asyncio.wait_for(
                 answers.finished(message.pk, settings.API["answer_timeout"]), settings.API["answer_timeout"] + 1
             )
         except TimeoutError:
             raise Refusal(504, "The answer takes too long; it goes on in the chat.", headers=envelope.LATER) from None
-        return envelope.reply(await in_thread(self.outcome, message), notice=True)
+        return envelope.reply(await in_thread(self.outcome, ended), notice=True)
 
     def outcome(self, message: Message) -> dict[str, Any]:
         """The answer's data for who still may have it. Raises Refusal for a failed or endless one."""
-        self.admit()  # the user may have been deleted while asking
-        message = Message.objects.select_related("chat").get(pk=message.pk)
+        self.call()  # the user may have been deleted while asking
+        if message.state not in ANSWERED:
+            message = Message.objects.select_related("chat").get(pk=message.pk)
         if message.state == Message.State.FAILED:
             idempotency.forget(self.caller, self.plain)
         return answered(final(message), self.caller, self.plain)

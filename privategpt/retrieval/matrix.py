@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 BLOCK = 512  # rows that are widened to float32 at a time: 0.8 MB, what a core's own cache holds
-BATCH = 5_000  # rows that are read from the database at a time
+BATCH = 1_000  # rows that are read from the database at a time: what they take while being read stays with the process
 CHECK_EVERY = 5.0  # seconds between two looks for deleted rows
 
 

@@ -24,6 +24,8 @@ from privategpt.retrieval.matrix import Floats, Integers, Matrix
 log = logging.getLogger(__name__)
 
 CANDIDATES = 200  # of each list: their best and worst scores span the scale on which both are added
+FIRST_LOOK = 600  # nearest passages whose readers are looked up: enough where one may read a third of what there is
+LONGEST_LOOK = 3_200  # more costs as much as to look up all that one may read
 PER_SOURCE = 3  # passages of one source among the hits: variety is worth more than a fourth
 LOOK = 64  # passages whose sources are looked up at a time
 WORDS_CHOSEN = "Searched by words alone, as was asked."
@@ -179,18 +181,17 @@ class Searcher:
 
     def _visible_nearest(self, passages: Integers, scores: Floats, visible: Visible) -> list[tuple[int, float]]:
         """The CANDIDATES nearest passages of visible sources."""
-        for share in (4, 16):
-            # Most people may read most of what there is: mostly the first look suffices.
-            ids, best = _top(passages, scores, CANDIDATES * share)
+        look = FIRST_LOOK
+        while look <= LONGEST_LOOK:
+            ids, best = _top(passages, scores, look)
             allowed = self.index.visible_among(ids.tolist(), visible)
             if len(allowed) >= CANDIDATES or len(ids) == len(passages):
-                break
-        else:
-            mask = np.isin(passages, np.array(self.index.visible_ids(visible), np.int64))
-            ids, best = _top(passages[mask], scores[mask], CANDIDATES)
-            allowed = set(ids.tolist())
-        pairs = zip(ids.tolist(), best.tolist(), strict=True)
-        return [pair for pair in pairs if pair[0] in allowed][:CANDIDATES]
+                return _pairs(ids, best, allowed)
+            # So far as one may tell from these, this many will do; else what may be read is counted out.
+            look = max(2 * look, int(1.5 * look * CANDIDATES / max(len(allowed), 1)))
+        mine = np.isin(passages, np.array(self.index.visible_ids(visible), np.int64))
+        ids, best = _top(passages[mine], scores[mine], CANDIDATES)
+        return _pairs(ids, best, set(ids.tolist()))
 
     def _hits(
         self, scores: Sequence[tuple[int, float]], cosines: dict[int, float], visible: Visible, limit: int
@@ -263,6 +264,12 @@ def _top(passages: Integers, scores: Floats, limit: int) -> tuple[Integers, Floa
         passages, scores = passages[chosen], scores[chosen]
     order = np.lexsort((passages, -scores))
     return passages[order], scores[order]
+
+
+def _pairs(passages: Integers, scores: Floats, allowed: Collection[int]) -> list[tuple[int, float]]:
+    """The first CANDIDATES of those that may be read."""
+    pairs = zip(passages.tolist(), scores.tolist(), strict=True)
+    return [pair for pair in pairs if pair[0] in allowed][:CANDIDATES]
 
 
 def fused(
