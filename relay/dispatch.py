@@ -15,58 +15,42 @@ import msgspec
 from relay import frames, notes
 from relay.commits import GroupCommit, NotSaved
 from relay.conversations import Conversations, UnknownConversation
+from relay.failures import (
+    AgentBusy,
+    AgentError,
+    AgentGone,
+    AgentRubbish,
+    AgentSilent,
+    ConversationAgentGone,
+    Draining,
+    Lost,
+    NoAgents,
+    OutOfReach,
+    WaitOver,
+)
 from relay.ids import fresh_id
 from relay.limits import RETRIES, Limits
 from relay.pool import Agent, AgentLeft, Loan, Pool, QueueFull, TooManyAsks, Waiter
 
-__all__ = ["NotSaved", "QueueFull", "TooManyAsks", "UnknownConversation"]
-
-
-class NoAgents(Exception):
-    """No agent is connected."""
-
-
-class WaitOver(Exception):
-    """The ask waited for an agent as long as it may."""
-
-
-class ConversationAgentGone(Exception):
-    """The conversation's agent is not connected and did not come back in time."""
-
-
-class Draining(Exception):
-    """The server is going down and takes no new asks."""
-
-
-class OutOfReach(Exception):
-    """The agent is with another process, if with any, and the other processes cannot be reached just now."""
-
-
-class Lost(Exception):
-    """An agent failed the ask in a way that another agent may mend. The text is for the asker."""
-
-
-class AgentGone(Lost):
-    """The agent's connection ended, or could not be written to."""
-
-
-class AgentRubbish(Lost):
-    """The agent sent something that is no answer."""
-
-
-class AgentSilent(Lost):
-    """The agent sent nothing for the ask in its time."""
-
-
-class AgentBusy(Lost, WaitOver):
-    """The agent is with another process, where the ask waited as long as it may, or found too many others."""
-
+__all__ = [
+    "AgentBusy",
+    "AgentError",
+    "AgentGone",
+    "AgentRubbish",
+    "AgentSilent",
+    "ConversationAgentGone",
+    "Draining",
+    "Lost",
+    "NoAgents",
+    "NotSaved",
+    "OutOfReach",
+    "QueueFull",
+    "TooManyAsks",
+    "UnknownConversation",
+    "WaitOver",
+]
 
 FAULTS: dict[int, type[Lost]] = {notes.GONE: AgentGone, notes.BUSY: AgentBusy, notes.RUBBISH: AgentRubbish}
-
-
-class AgentError(Exception):
-    """The agent reports an error. The text is the agent's own."""
 
 
 class Question(msgspec.Struct, eq=False):
@@ -436,7 +420,8 @@ class Dispatcher:
         except (QueueFull, WaitOver):
             loan.failed(notes.BUSY, "Every agent stayed busy for as long as a question may wait.")
         except asyncio.CancelledError:
-            self._end_loan(agent, loan)
+            if agent and self._end_loan(agent, loan):
+                agent.expire(loan.id, None)  # it may have been written
             raise
         finally:
             loan.task = None

@@ -98,7 +98,7 @@ class Nodes:
         until = time.monotonic() + READY_WITHIN
         while time.monotonic() < until:
             listed = sum(each.link.listed for each in self._neighbours.values())
-            if self._others is not None and listed >= min(self._others, len(self._neighbours) or self._others):
+            if self._others is not None and listed >= self._others:
                 return True
             await asyncio.sleep(0.01)
         return self._carrier.is_up

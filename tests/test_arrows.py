@@ -36,7 +36,7 @@ LAYERS = {
         {"pool", "conversations", "commits"},
         {"links", "carrier"},
         {"notes"},
-        {"frames", "gojson", "ids", "limits", "models"},
+        {"failures", "frames", "gojson", "ids", "limits", "models"},
     ],
     "privategpt": [
         {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked
