@@ -32,7 +32,7 @@ LAYERS = {
         {"api", "consumers", "routing", "admin"},
         {"exchange", "loopback"},
         {"dispatch", "watch", "repeats", "registry"},
-        {"nodes"},  # an agent of another process is one of the pool
+        {"lending", "nodes"},  # an agent of another process is one of the pool
         {"pool", "conversations", "commits"},
         {"links", "carrier"},
         {"notes"},
