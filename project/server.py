@@ -70,7 +70,7 @@ class DrainingServer(uvicorn.Server):
         relay, answers = exchange.peek(), desk.peek()
         if relay:
             relay.drain()
-        is_idle = not (relay and (relay.dispatcher.asks or relay.dispatcher.lending))
+        is_idle = not (relay and (relay.dispatcher.asks or relay.dispatcher.lending.under_way))
         return (is_idle and not (answers and answers.running)) or time.monotonic() >= until
 
     def _left(self, until: float) -> bool:

@@ -15,58 +15,43 @@ import msgspec
 from relay import frames, notes
 from relay.commits import GroupCommit, NotSaved
 from relay.conversations import Conversations, UnknownConversation
+from relay.failures import (
+    AgentBusy,
+    AgentError,
+    AgentGone,
+    AgentRubbish,
+    AgentSilent,
+    ConversationAgentGone,
+    Draining,
+    Lost,
+    NoAgents,
+    OutOfReach,
+    WaitOver,
+)
 from relay.ids import fresh_id
+from relay.lending import Lending
 from relay.limits import RETRIES, Limits
-from relay.pool import Agent, AgentLeft, Loan, Pool, QueueFull, TooManyAsks, Waiter
+from relay.pool import Agent, AgentLeft, Pool, QueueFull, TooManyAsks, Waiter
 
-__all__ = ["NotSaved", "QueueFull", "TooManyAsks", "UnknownConversation"]
-
-
-class NoAgents(Exception):
-    """No agent is connected."""
-
-
-class WaitOver(Exception):
-    """The ask waited for an agent as long as it may."""
-
-
-class ConversationAgentGone(Exception):
-    """The conversation's agent is not connected and did not come back in time."""
-
-
-class Draining(Exception):
-    """The server is going down and takes no new asks."""
-
-
-class OutOfReach(Exception):
-    """The agent is with another process, if with any, and the other processes cannot be reached just now."""
-
-
-class Lost(Exception):
-    """An agent failed the ask in a way that another agent may mend. The text is for the asker."""
-
-
-class AgentGone(Lost):
-    """The agent's connection ended, or could not be written to."""
-
-
-class AgentRubbish(Lost):
-    """The agent sent something that is no answer."""
-
-
-class AgentSilent(Lost):
-    """The agent sent nothing for the ask in its time."""
-
-
-class AgentBusy(Lost, WaitOver):
-    """The agent is with another process, where the ask waited as long as it may, or found too many others."""
-
+__all__ = [
+    "AgentBusy",
+    "AgentError",
+    "AgentGone",
+    "AgentRubbish",
+    "AgentSilent",
+    "ConversationAgentGone",
+    "Draining",
+    "Lost",
+    "NoAgents",
+    "NotSaved",
+    "OutOfReach",
+    "QueueFull",
+    "TooManyAsks",
+    "UnknownConversation",
+    "WaitOver",
+]
 
 FAULTS: dict[int, type[Lost]] = {notes.GONE: AgentGone, notes.BUSY: AgentBusy, notes.RUBBISH: AgentRubbish}
-
-
-class AgentError(Exception):
-    """The agent reports an error. The text is the agent's own."""
 
 
 class Question(msgspec.Struct, eq=False):
@@ -143,7 +128,7 @@ class Dispatcher:
         self.conversations = Conversations(self.commits)
         self.draining = False
         self.asks = 0  # under way, waiting ones included
-        self.lending = 0  # asks of other processes that are with agents of this one, or wait for one
+        self.lending = Lending(self)
         self.on_left: Callable[[Agent], None] | None = None  # hears of this process's agents
         self.is_cut_off = False  # from the other processes, where there may be some
         self.waiters: set[Waiter] = set()
@@ -317,7 +302,7 @@ class Dispatcher:
             self._rubbish(agent, fault)
             return
         if agent.lent and frame.id in agent.lent:
-            self._hand_back(agent, agent.lent[frame.id], frame)
+            self.lending.hand_back(agent, agent.lent[frame.id], frame)
         else:
             self.take(agent, frame)
 
@@ -398,7 +383,7 @@ class Dispatcher:
         lost = [named] if named else [] if borrower else list(agent.pending.values())
         lent = [borrower] if borrower else [] if named else list(agent.lent.values())
         for loan in lent:
-            self._spoil(agent, loan, str(fault))
+            self.lending.spoil(agent, loan, str(fault))
         if not (lost or lent):
             agent.strays += 1
             agent.bad(self.limits.agent_rest)
@@ -409,82 +394,19 @@ class Dispatcher:
 
     def _lose(self, pending: Pending, reason: Exception) -> None:
         """The agent failed the ask: what it may still send for it is not part of it."""
-        self._blame(pending.agent)
+        self.blame(pending.agent)
         pending.fail(reason)
         self._settle(pending)
 
-    # -- lending: asks of other processes ---------------------------------------------------------
+    # -- other processes ------------------------------------------------------------------------
 
-    async def lend(self, agent_id: str, loan: Loan) -> None:
-        """Gives another process's ask to an agent of this one; what comes of it the loan is told."""
-        agent = self.pool.agents.get(agent_id)
-        self.lending += 1
-        try:
-            if agent is None or agent.node:
-                raise AgentGone
-            if not self.pool.take_this(agent):
-                until = time.monotonic() + self.limits.queue_wait
-                await self._wait(Question(owner=loan.owner), until, agent=agent)
-            agent.lent[loan.id] = loan
-            agent.asked_at = time.time()
-            if agent.gone:
-                raise AgentGone
-            await agent.send(loan.text)
-        except (AgentGone, AgentLeft, NoAgents, Draining, OSError):
-            self._end_loan(agent, loan)
-            loan.failed(notes.GONE, "The agent went away before it was asked.")
-        except (QueueFull, WaitOver):
-            loan.failed(notes.BUSY, "Every agent stayed busy for as long as a question may wait.")
-        except asyncio.CancelledError:
-            self._end_loan(agent, loan)
-            raise
-        finally:
-            loan.task = None
-            self.lending -= 1
+    async def slot_of(self, agent: Agent, owner: str) -> None:
+        """A slot of this very agent for somebody who asks in another process, after some time in the queue."""
+        if not self.pool.take_this(agent):
+            await self._wait(Question(owner=owner), time.monotonic() + self.limits.queue_wait, agent=agent)
 
-    def recall(self, agent_id: str, loan: Loan, keep: Callable[[frames.Answer], None] | None = None) -> None:
-        """The other process does not wait any more; it may want to `keep` a late answer."""
-        if loan.task:
-            loan.task.cancel()
-        agent = self.pool.agents.get(agent_id)
-        if agent and loan.task is None and self._end_loan(agent, loan):
-            agent.expire(loan.id, keep)
-            agent.cancel(loan.id)
-
-    def _hand_back(self, agent: Agent, loan: Loan, frame: frames.Frame) -> None:
-        """What the agent says to a lent ask. Good or bad is judged here as well: the agent's figures are."""
-        match frame.message:
-            case frames.DELTA:
-                loan.heard(frame)
-            case frames.RESPONSE:
-                try:
-                    frames.answer(frame.data)
-                except frames.BadAnswer as fault:
-                    self._spoil(agent, loan, str(fault))
-                else:
-                    agent.good()
-                    self._end_loan(agent, loan)
-                    loan.heard(frame)
-            case frames.ERROR:
-                self._blame(agent)
-                self._end_loan(agent, loan)
-                loan.heard(frame)
-            case _:
-                agent.strays += 1
-
-    def _spoil(self, agent: Agent, loan: Loan, why: str) -> None:
-        self._blame(agent)
-        if self._end_loan(agent, loan):
-            loan.failed(notes.RUBBISH, why)
-
-    def _end_loan(self, agent: Agent | None, loan: Loan) -> bool:
-        """Frees its slot; False when that was done before, or it never had one."""
-        if agent is None or agent.lent.pop(loan.id, None) is None:
-            return False
-        self.pool.release(agent)
-        return True
-
-    def _blame(self, agent: Agent) -> None:
+    def blame(self, agent: Agent) -> None:
+        """It has failed an ask."""
         agent.failed += 1
         agent.bad(self.limits.agent_rest)
 
@@ -511,7 +433,7 @@ class Dispatcher:
             pending.fail(AgentGone("The agent went away before it had answered."))
         for loan in list(agent.lent.values()):
             agent.failed += 1
-            self._end_loan(agent, loan)
+            self.lending.end(agent, loan)
             loan.failed(notes.GONE, "The agent went away before it had answered.")
         if self.on_left and not agent.node:
             self.on_left(agent)

@@ -57,7 +57,7 @@ class Exchange:
         """Sends idle agents away, to dial in with the other processes, and takes no new ones. To be called again
         until it returns True: nothing is under way any more. Asks are served until then."""
         self.is_leaving = True
-        idle = not (self.dispatcher.asks or self.dispatcher.lending)
+        idle = not (self.dispatcher.asks or self.dispatcher.lending.under_way)
         if self.nodes is None or not self.nodes.has_others:
             return idle  # the agents have nobody else to go to
         own = [agent for agent in self.dispatcher.pool.agents.values() if not agent.node]

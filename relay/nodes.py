@@ -98,7 +98,7 @@ class Nodes:
         until = time.monotonic() + READY_WITHIN
         while time.monotonic() < until:
             listed = sum(each.link.listed for each in self._neighbours.values())
-            if self._others is not None and listed >= min(self._others, len(self._neighbours) or self._others):
+            if self._others is not None and listed >= self._others:
                 return True
             await asyncio.sleep(0.01)
         return self._carrier.is_up
@@ -255,7 +255,7 @@ class Nodes:
         for agent in agents.values():
             self._dispatcher.left(agent)
         for agent_id, loan in loans.values():
-            self._dispatcher.recall(agent_id, loan)
+            self._dispatcher.lending.recall(agent_id, loan)
         for agent_id in agents:
             self._list(agent_id)
 
@@ -382,7 +382,7 @@ class Nodes:
 
         loan = Loan(note.frame, note.owner, note.text, heard, failed)
         neighbour.loans[note.frame] = (note.agent, loan)
-        loan.task = asyncio.get_running_loop().create_task(self._dispatcher.lend(note.agent, loan))
+        loan.task = asyncio.get_running_loop().create_task(self._dispatcher.lending.lend(note.agent, loan))
 
     def _cancel(self, neighbour: Neighbour, note: notes.Cancel) -> None:
         _, loan = neighbour.loans.pop(note.frame, (None, None))
@@ -393,7 +393,7 @@ class Nodes:
             data = msgspec.json.encode(answer).decode()
             self._tell(neighbour, notes.Heard(note.agent, note.frame, frames.RESPONSE, data))
 
-        self._dispatcher.recall(note.agent, loan, keep)
+        self._dispatcher.lending.recall(note.agent, loan, keep)
 
     # -- how the agents stand ---------------------------------------------------------------------
 

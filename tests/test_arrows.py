@@ -32,11 +32,11 @@ LAYERS = {
         {"api", "consumers", "routing", "admin"},
         {"exchange", "loopback"},
         {"dispatch", "watch", "repeats", "registry"},
-        {"nodes"},  # an agent of another process is one of the pool
+        {"lending", "nodes"},  # an agent of another process is one of the pool
         {"pool", "conversations", "commits"},
         {"links", "carrier"},
         {"notes"},
-        {"frames", "gojson", "ids", "limits", "models"},
+        {"failures", "frames", "gojson", "ids", "limits", "models"},
     ],
     "privategpt": [
         {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked

@@ -15,7 +15,7 @@ from relay.routing import websocket_urlpatterns
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 APPS = ("accounts", "relay", "privategpt", "project")
-HELPERS = {"text", "switch", "number", "whole", "names", "one_of"}  # of project.environment
+HELPERS = {"text", "switch", "number", "whole", "names", "one_of", "redis_url"}  # of project.environment
 OURS_ALONE = re.compile(r"SWITCHBOARD_|DJANGO_SETTINGS_MODULE")  # between our own processes
 METHODS = {"get": "GET", "post": "POST", "put": "PUT", "patch": "PATCH", "delete": "DELETE"}
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "s": 1}

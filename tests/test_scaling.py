@@ -391,6 +391,22 @@ async def test_an_answer_whose_process_died_does_not_run_for_ever_and_the_others
     await there.until_list(lambda found: not found)
 
 
+async def test_a_process_that_ends_in_order_lets_the_others_asks_end_first(both: tuple[Door, Door]) -> None:
+    here, there = both
+    async with agent_of(there, here, silent) as agent:
+        ask = here.asking("Wait for me")
+        asked = await agent.was_asked()
+        there.web.process.terminate()
+        deadline = time.monotonic() + PATIENCE
+        while (await there.http.get("/ready")).status_code != 503:
+            assert time.monotonic() < deadline
+        await agent.answer(asked)
+        assert (await ask).status_code == 200
+        assert await agent.closed() == 1001
+    there.web.kill()
+    await there.until_list(lambda found: not found)
+
+
 async def test_a_process_that_is_stopped_for_a_while_is_missed_and_found_again(both: tuple[Door, Door]) -> None:
     here, there = both
     async with agent_of(there, here) as agent:
