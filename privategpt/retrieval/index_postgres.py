@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval.analyse import Term
 from privategpt.retrieval.index import (
     FEW,
-    STALE,
     Draft,
     Near,
     Statistics,
@@ -26,16 +25,20 @@ from privategpt.retrieval.index import (
     visible_ids,
 )
 from privategpt.retrieval.matrix import Floats
-from privategpt.retrieval.neighbours import Neighbours
+from privategpt.retrieval.neighbours import Neighbours, visible_count
 
 K1, B = 1.2, 0.75
 LEAST_IDF = 1e-6  # of a word that stands in more than half of the passages, as FTS5 has it
 MOST = 32_767  # of what a column of two bytes holds
 MANY_KNOWN = 20_000  # words whose frequency is remembered
+BELIEVED = 600.0  # seconds; among many passages a word's frequency changes slowly
+FEW_READABLE = 0.15  # of all passages; for whoever may read less, those are looked at from the start
 FIRST_LOOK = 4  # times as many as are wanted; most people may read most of what there is
 BEHIND = "\U0010ffff"  # no word begins so
 
-SCORE = f"tf * ({K1} + 1) / (tf + {K1} * ({1 - B} + {B} * length / %s::float8))"
+# BM25 of one word in one passage, but for the word's weight. The constants are worked out beforehand and are
+# float8, for PostgreSQL would take 0.75 for a decimal and reckon ten times as long.
+SCORE = "tf / (tf + %s::float8 + %s::float8 * length)"
 COPY_WORDS = "COPY privategpt_words (passage_id, source_id, length) FROM STDIN"
 COPY_POSTINGS = "COPY privategpt_posting (word, passage_id, tf, length) FROM STDIN"
 
@@ -77,7 +80,8 @@ class PostgresIndex(StoredIndex):
         """How many passages there are now, and how long they are on average."""
         sql = "SELECT count(*), coalesce(avg(length), 1)::float8 FROM privategpt_words"
         total, self._length = self._rows(sql, [])[0]
-        self._known, self._known_since = {}, time.monotonic()
+        if total < FEW:
+            self._known, self._known_since = {}, time.monotonic()  # each one counts
         return int(total)
 
     # -- by words -------------------------------------------------------------------------------
@@ -86,12 +90,15 @@ class PostgresIndex(StoredIndex):
         phrases = list(dict.fromkeys(_phrases(terms)))
         total = self.statistics().total
         if total < FEW:
-            total = self._measure()  # each one counts
+            total = self._measure()
         if not phrases or not total:
             return []
         weights = {phrase: _idf(count, total) for phrase, count in self._counts(phrases).items() if count}
         if not weights:
             return []
+        weights = _telling(weights) if total >= FEW else weights
+        if total >= FEW and visible_count(visible) < total * FEW_READABLE:
+            return self._all_visible(weights, visible, limit)
         found, has_more = self._best(weights, visible, limit)
         return self._all_visible(weights, visible, limit) if len(found) < limit and has_more else found
 
@@ -117,23 +124,26 @@ class PostgresIndex(StoredIndex):
         scored, values = self._scored(weights)
         readable, parameters = visible_ids(visible)
         sql = f"""
-            SELECT passage_id, sum(score) AS score FROM ({scored}) AS scored
-            JOIN privategpt_words USING (passage_id) WHERE source_id IN ({readable})
+            WITH mine AS MATERIALIZED (SELECT passage_id FROM privategpt_words WHERE source_id IN ({readable}))
+            SELECT passage_id, sum(score) AS score FROM ({scored}) AS scored JOIN mine USING (passage_id)
             GROUP BY passage_id ORDER BY score DESC, passage_id LIMIT %s
         """  # noqa: S608 - as above
-        return self._rows(sql, [*values, *parameters, limit])
+        with transaction.atomic():
+            # The planner takes a common word for a rare one and would look each passage up by itself.
+            connection.cursor().execute("SET LOCAL enable_nestloop = off")
+            return self._rows(sql, [*parameters, *values, limit])
 
     def _scored(self, weights: dict[Phrase, float]) -> tuple[str, list[object]]:
         """Rows of (passage_id, score), one for each phrase that a passage holds; and the values."""
         words = [phrase.word for phrase in weights if not phrase.is_prefix]
-        idfs = [idf for phrase, idf in weights.items() if not phrase.is_prefix]
+        idfs = [(K1 + 1) * idf for phrase, idf in weights.items() if not phrase.is_prefix]
         parts, values = [], []
         if words:
             parts.append(
                 f"SELECT passage_id, idf * {SCORE} AS score FROM privategpt_posting "  # noqa: S608 - as above
                 "JOIN unnest(%s::text[], %s::float8[]) AS asked (word, idf) USING (word) WHERE word = ANY(%s)"
             )
-            values += [self._length, words, idfs, words]
+            values += [*self._saturation(), words, idfs, words]
         for phrase, idf in weights.items():
             if phrase.is_prefix:
                 parts.append(
@@ -141,8 +151,12 @@ class PostgresIndex(StoredIndex):
                     "max(length) AS length FROM privategpt_posting WHERE word >= %s AND word < %s "
                     "GROUP BY passage_id) AS beginning"
                 )
-                values += [idf, self._length, phrase.word, phrase.word + BEHIND]
+                values += [(K1 + 1) * idf, *self._saturation(), phrase.word, phrase.word + BEHIND]
         return " UNION ALL ".join(parts), values
+
+    def _saturation(self) -> tuple[float, float]:
+        """By how much a word's repetition and a passage's length count."""
+        return K1 * (1 - B), K1 * B / self._length
 
     # -- how often ------------------------------------------------------------------------------
 
@@ -153,7 +167,7 @@ class PostgresIndex(StoredIndex):
     def _counts(self, phrases: Sequence[Phrase]) -> dict[Phrase, int]:
         """In how many passages each stands; of many passages, as it was up to a minute ago."""
         known = self._known
-        if len(known) > MANY_KNOWN or time.monotonic() - self._known_since > STALE:
+        if len(known) > MANY_KNOWN or time.monotonic() - self._known_since > BELIEVED:
             self._known = known = {}
             self._known_since = time.monotonic()
         missing = [phrase for phrase in phrases if phrase not in known]
@@ -199,6 +213,11 @@ class PostgresIndex(StoredIndex):
         with connection.cursor() as cursor:
             cursor.execute(sql, values)
             return list(cursor.fetchall())
+
+
+def _telling(weights: dict[Phrase, float]) -> dict[Phrase, float]:
+    """Without words that stand in more than half of many passages: they weigh nothing and take the longest."""
+    return {phrase: idf for phrase, idf in weights.items() if idf > LEAST_IDF} or weights
 
 
 def _phrases(terms: Sequence[Term]) -> Iterator[Phrase]:

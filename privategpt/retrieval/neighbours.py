@@ -84,7 +84,7 @@ class Neighbours:
         if not self._is_ready(embedder, len(question)):
             return None
         sample = self._sample(embedder, len(question))
-        find = self._all if _count(visible) <= FEW_VISIBLE else self._walk
+        find = self._all if visible_count(visible) <= FEW_VISIBLE else self._walk
         return Near(find(embedder, question, visible, limit), sample @ question)
 
     def _all(self, embedder: str, question: Floats, visible: Visible, limit: int) -> list[tuple[int, float]]:
@@ -239,7 +239,7 @@ def _graph(embedder: str, size: int) -> str:
     return f"privategpt_near_{size}_{blake2b(embedder.encode(), digest_size=8).hexdigest()}"
 
 
-def _count(visible: Visible) -> int:
+def visible_count(visible: Visible) -> int:
     """How many passages may be read."""
     readable, parameters = visible_ids(visible)
     sql = f"SELECT coalesce(sum(passages_total), 0) FROM privategpt_source WHERE id IN ({readable})"  # noqa: S608
