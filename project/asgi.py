@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 from django.core.asgi import get_asgi_application
@@ -16,11 +17,14 @@ from django.conf import settings  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 from privategpt import desk  # noqa: E402
+from privategpt.serving import hold  # noqa: E402
 from project.guards import BodyLimit, RequestId  # noqa: E402
 from relay import exchange  # noqa: E402
 from relay.api.lane import AskLane  # noqa: E402
 from relay.consumers import Refused, refuse  # noqa: E402
 from relay.routing import websocket_urlpatterns  # noqa: E402
+
+hold.share(Path(settings.DATA_DIR))  # whatever server program runs this, no restore may begin
 
 
 async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:

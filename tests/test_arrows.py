@@ -50,6 +50,7 @@ LAYERS = {
             "manual",
             "agent",
             "serving",
+            "operations",
         },
         # means: no request in here, values go in and out
         {

@@ -40,6 +40,21 @@ def prepare() -> bool:
     return not applied
 
 
+def check_migrated() -> None:
+    """For a part that is started alone, and changes no database. Raises NotReady while migrations are pending."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    try:
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        raise NotReady(f"The database cannot be opened ({error}); nothing was started.") from error
+    if pending:
+        raise NotReady(
+            f"The database lacks {len(pending)} migrations (the first is {pending[0][0]}); nothing was started. "
+            "`manage.py migrate` brings it up to date; `manage.py serve` does so too, after a copy."
+        )
+
+
 def unknown(loader: MigrationLoader, applied: set[tuple[str, str]]) -> list[str]:
     """Applied migrations of our apps that this code does not have."""
     replaced = {old for migration in loader.disk_migrations.values() for old in migration.replaces}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.utils.module_loading import import_string
 from privategpt import orphan
 from privategpt.serving import database, firststart
 from privategpt.serving.children import CLOSING
+from privategpt.serving.hold import Held, share
 from privategpt.serving.listener import CannotListen, inherited, listen
 from privategpt.serving.run import DoesNotStart, Run
 from privategpt.serving.screen import Welcome
@@ -39,12 +41,13 @@ class Command(BaseCommand):
         os.umask(0o077)  # the database and its copies are nobody else's
         try:
             listener, site = listen(settings.HOST, number)
+            share(Path(settings.DATA_DIR))
             was_empty = database.prepare()
             firststart.check_administrator()
             connections.close_all()  # from here on the database is the children's
             run = Run(listener, site, admin_key.strip(), was_empty=was_empty)
             asyncio.run(run.until_told(self._show))
-        except (CannotListen, database.NotReady, firststart.BadSetting, DoesNotStart) as error:
+        except (CannotListen, Held, database.NotReady, firststart.BadSetting, DoesNotStart) as error:
             raise CommandError(str(error)) from error
 
     def _show(self, welcome: Welcome) -> None:
@@ -61,6 +64,12 @@ def port_number(text: str | None) -> int:
 
 
 def web_server(port: int) -> None:
-    """The web server in this process, until a signal ends it."""
+    """The web server in this process, until a signal ends it. Raises CommandError."""
+    try:
+        share(Path(settings.DATA_DIR))
+        database.check_migrated()
+    except (Held, database.NotReady) as error:
+        raise CommandError(str(error)) from error
+    connections.close_all()
     orphan.end_with_parent(settings.DRAIN_SECONDS + CLOSING)
     import_string(settings.WEB_SERVER)(settings.HOST, port, inherited())
