@@ -33,10 +33,10 @@ LAYERS = {
         {"exchange", "loopback"},
         {"dispatch", "watch", "repeats", "registry"},
         {"pool", "conversations", "commits"},
-        {"frames", "gojson", "ids", "limits", "models"},
+        {"frames", "gojson", "ids", "limits", "models", "tally"},
     ],
     "privategpt": [
-        {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked
+        {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management", "checks"},  # how it is asked
         # what is done
         {
             "answers",
@@ -66,6 +66,7 @@ LAYERS = {
             "saving",
             "writing",
             "orphan",
+            "tally",
         },
         {"models"},  # nouns
     ],
