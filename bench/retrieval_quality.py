@@ -133,10 +133,10 @@ class Here:
 def store(collection: Collection) -> dict[Any, str]:
     """Stores the corpus in an empty database. Returns the document of each source."""
     from privategpt.models import Source
-    from privategpt.retrieval.index import SqliteIndex
+    from privategpt.retrieval.indexes import index as chosen
 
     Source.objects.all().delete()
-    index, documents, started = SqliteIndex(), {}, time.process_time()
+    index, documents, started = chosen(), {}, time.process_time()
     for document in collection.corpus:
         title, text = document["title"], document["text"]
         content = f"# {title}\n\n{text}" if title else text
@@ -180,10 +180,10 @@ class NoWords:
 
 
 def searchers(collection: Collection, embedder: Cached | None) -> dict[str, "Searcher"]:
-    from privategpt.retrieval.index import SqliteIndex
+    from privategpt.retrieval.indexes import index as chosen
     from privategpt.retrieval.search import Searcher
 
-    index = SqliteIndex()
+    index = chosen()
     systems = {"words": Searcher(index)}
     if embedder is not None:
         embed(embedder)

@@ -13,14 +13,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from accounts.models import Group
 from privategpt.models import Passage, Source, Vector
-from privategpt.retrieval.index import SqliteIndex
+from privategpt.retrieval.index import Cut, cut_text
+from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import packed
 from privategpt.writing import transaction_in_turn
 
@@ -37,7 +38,6 @@ CLAIM = ("claimed_by", "claimed_until", "attempts")
 FORGOTTEN = "The worker ended each time that it was at work on this source; edit or store it again to try anew."
 
 State = Source.State
-_index = SqliteIndex()
 
 
 class GroupGone(Exception):
@@ -63,18 +63,28 @@ def store(
     groups: Collection[Group],
     public: bool,
     source_id: UUID | None = None,
+    cut: Cut | None = None,
 ) -> Source:
-    """Saves a source; it is found by its words when this returns. Raises GroupGone, Unstorable."""
-    check(title, content)
+    """Saves a source; it is found by its words when this returns. Raises GroupGone, Unstorable.
+
+    Who calls it inside a transaction makes the `cut` before that begins.
+    """
+    cut = cut or prepare(title, content)
     source = Source(creator=creator, title=title, content=content, is_public=public)
     if source_id:
         source.id = source_id
     with transaction_in_turn():
         source.save(force_insert=True)
         _set_groups(source, groups)
-        _index.store(source)
+        index().store(source, cut)
         _settle(source)
     return source
+
+
+def prepare(title: str, content: str) -> Cut:
+    """The text in passages, for `store`. Raises Unstorable."""
+    check(title, content)
+    return cut_text(title, content)
 
 
 def edit(
@@ -85,6 +95,7 @@ def edit(
     Raises SourceGone, GroupGone, Unstorable.
     """
     check(title or "", content or "")
+    cut = _cut_anew(source, title, content)
     with transaction_in_turn():
         current = Source.objects.select_for_update().filter(pk=source.pk).first()
         if current is None:
@@ -96,8 +107,20 @@ def edit(
         if groups is not None:
             _set_groups(source, groups)
         if (source.title, source.content) != (current.title, current.content):
-            _index.store(source)
+            index().store(source, cut)
             _settle(source)
+
+
+def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | None:
+    """What the edited text falls into, when it becomes another one; made anew if somebody edits it meanwhile."""
+    now = Source.objects.filter(pk=source.pk).values_list("title", "content").first()
+    if now is None:
+        raise SourceGone
+    wanted = (now[0] if title is None else title, now[1] if content is None else content)
+    if wanted == now:
+        return None
+    known = Passage.objects.filter(source=source.pk).order_by().values_list("digest", flat=True)
+    return cut_text(*wanted, known={bytes(digest) for digest in known})
 
 
 def delete(source: Source) -> None:
@@ -126,7 +149,7 @@ def purge() -> None:
 def try_again(source: Source) -> None:
     """A source that failed goes back to the worker."""
     with transaction_in_turn():
-        row = Source.objects.filter(pk=source.pk, state=State.ERROR).defer("content").first()
+        row = _locked().filter(pk=source.pk, state=State.ERROR).first()
         if row:
             _release(row, State.CREATION)
 
@@ -142,10 +165,17 @@ def check(*texts: str) -> None:
             raise Unstorable("The text holds half a surrogate pair, which is no character.") from None
 
 
+def _locked() -> models.QuerySet[Source]:
+    """Rows that nobody else changes before this transaction ends, without their text."""
+    return Source.objects.select_for_update().defer("content")
+
+
 def _set_groups(source: Source, groups: Collection[Group]) -> None:
-    # All in or all out: a group that was deleted since it was looked up takes the source with it.
+    # All in or all out: a group that was deleted since it was looked up takes the source with it,
+    # and one that is being deleted waits for this, or this for its end.
     wanted = {group.pk for group in groups}
-    if wanted - set(Group.objects.filter(pk__in=wanted).values_list("pk", flat=True)):
+    there = Group.objects.select_for_update(no_key=True).filter(pk__in=wanted).order_by("pk")
+    if wanted - set(there.values_list("pk", flat=True)):
         raise GroupGone
     source.groups.set(wanted)
 
@@ -180,7 +210,11 @@ def claim(worker: str) -> Source | None:
     """
     now = timezone.now()
     with transaction_in_turn():
-        source = _waiting(now).order_by("updated_at").defer("content").first()
+        waiting = _waiting(now).order_by("updated_at").defer("content")
+        # Two workers at once: each takes another one. SQLite has one writer, and knows no such locks.
+        if connection.features.has_select_for_update_skip_locked:
+            waiting = waiting.select_for_update(skip_locked=True)
+        source = waiting.first()
         if source is None:
             return None
         source.attempts += 1
@@ -215,7 +249,7 @@ def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embe
         alive = set(Passage.objects.filter(pk__in=[row.pk for row in passages]).values_list("pk", flat=True))
         pairs = zip(passages, packed(vectors.rows), strict=True)
         rows = [Vector(passage=row, embedder=vectors.identity, data=data) for row, data in pairs if row.pk in alive]
-        Vector.objects.bulk_create(rows, ignore_conflicts=True)
+        index().keep(rows)
         done = Passage.objects.filter(source=source.pk, vectors__embedder=vectors.identity).count()
         Source.objects.filter(pk=source.pk).update(passages_done=done)
 
@@ -248,7 +282,7 @@ def give_back(source: Source, worker: str) -> None:
 def fail(source: Source, worker: str, reason: str) -> None:
     """An attempt that did not succeed: the next one comes after a pause, the last one ends in `error`."""
     with transaction_in_turn():
-        row = Source.objects.filter(pk=source.pk, claimed_by=worker).defer("content").first()
+        row = _locked().filter(pk=source.pk, claimed_by=worker).first()
         if row is None:
             return
         if row.attempts >= ATTEMPTS:

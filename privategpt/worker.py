@@ -21,6 +21,7 @@ from privategpt.models import Message, Source
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import BATCH, Embedded
 from privategpt.retrieval.index import passage_text
+from privategpt.retrieval.indexes import index
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Worker:
             self._tidied = time.monotonic()
             Message.objects.lost().fail()
             ingest.purge()
+            index().tend()
 
     def _embed(self, source: Source, embedder: str) -> None:
         with Heartbeat(source, self.name):
@@ -152,6 +154,7 @@ class Heartbeat:
                     return
                 except DatabaseError as fault:
                     logger.warning("The worker's heartbeat was not written: %s", fault)
+                    connection.close_if_unusable_or_obsolete()
         finally:
             connection.close()
 

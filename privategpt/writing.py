@@ -18,8 +18,9 @@ def transaction_in_turn() -> Iterator[None]:
     """A transaction that waits for this process's other ones without polling.
 
     Inside another transaction it takes no turn: who holds the pen must not wait for who waits for it.
+    PostgreSQL has many pens, and locks rows.
     """
-    if connection.in_atomic_block:
+    if connection.in_atomic_block or connection.vendor != "sqlite":
         with transaction.atomic():
             yield
         return

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from project import database
 from project.environment import kept_secret, names, number, one_of, switch, text, whole
 from project.llm import openai_backend
 
@@ -99,19 +100,11 @@ TEMPLATES = [
 ]
 
 # -- stores -------------------------------------------------------------------------------------
+DATABASE_URL = text("DATABASE_URL")
 DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "switchboard.sqlite3",
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            # A deferred transaction that upgrades fails at once, whatever the timeout says.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 5,
-            # FULL: what was answered survives a power cut too; group commit keeps it cheap.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-        },
-    }
+    "default": database.postgres(DATABASE_URL, pool=whole("DATABASE_POOL", 20, least=4))
+    if DATABASE_URL
+    else database.sqlite(DATA_DIR / "switchboard.sqlite3")
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

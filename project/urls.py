@@ -10,7 +10,7 @@ from project.metrics import Metrics
 
 handler400 = "relay.api.views.bad_request"
 handler404 = "project.missing.not_found"
-handler500 = "relay.api.views.server_error"
+handler500 = "project.missing.failed"
 
 urlpatterns = [
     path("", include("relay.api.urls")),

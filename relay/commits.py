@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connection, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class GroupCommit:
 def _commit(rows: Sequence[tuple[Insert, Row]]) -> list[Fault]:
     """What kept each row from being saved. A row that is itself at fault (its user was deleted) spoils no other's."""
     try:
-        _write(rows)
+        _write_or_reconnect(rows)
     except (IntegrityError, DataError) as fault:
         if len(rows) == 1:
             return [fault]
@@ -120,6 +120,18 @@ def _commit(rows: Sequence[tuple[Insert, Row]]) -> list[Fault]:
     except DatabaseError as fault:
         return [fault] * len(rows)
     return [None] * len(rows)
+
+
+def _write_or_reconnect(rows: Sequence[tuple[Insert, Row]]) -> None:
+    """A server that was started anew ended the connection of before: that costs nobody an answer."""
+    had_connection = connection.connection is not None
+    try:
+        _write(rows)
+    except OperationalError:
+        # Written twice is written once: rows that exist stay as they are.
+        if not had_connection or connection.connection is not None:
+            raise
+        _write(rows)
 
 
 def _write(rows: Sequence[tuple[Insert, Row]]) -> None:

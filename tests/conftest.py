@@ -10,6 +10,7 @@ from django.db import connections
 from accounts.models import User
 from privategpt import desk
 from project.messages import compile_messages
+from tests import leg
 from tests.answering import BACKENDS, Scripted
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def charlie(db: None) -> User:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A file, as in service: SQLite's memory, shared by threads, has other locks than a file has."""
+    if leg.SERVER is not None:
+        return
     path = tmp_path_factory.mktemp("database") / "test.sqlite3"
     connections["default"].settings_dict["TEST"]["NAME"] = str(path)
 

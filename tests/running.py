@@ -21,6 +21,8 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests import databases
+
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0  # seconds for a start on a busy machine; a deadline, not a pause
 OURS = {
@@ -31,6 +33,7 @@ OURS = {
     "ADMIN_PASSWORD",
     "SECRET_KEY",
     "DATA_DIR",
+    "DATABASE_URL",
     "ALLOWED_HOSTS",
     "DEBUG",
 }
@@ -39,6 +42,7 @@ OURS = {
 def environment(data: Path, **extra: str) -> dict[str, str]:
     """The tests' own environment, without settings of whoever runs them."""
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
+    kept |= databases.settings(data)
     return kept | {"DATA_DIR": str(data), "BUILTIN_AGENT": "off", "EMBEDDER": "off", "PYTHONUNBUFFERED": "1"} | extra
 
 

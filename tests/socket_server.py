@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
+from tests import databases
 from tests.running import ROOT, environment
 from tests.socket_agent import PATIENCE, Behaviour, FakeAgent, echo, until
 
@@ -105,18 +105,19 @@ class Web:
 
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Straight into its database, as another process of the house would."""
-        with self.database() as database, database:
-            return database.execute(statement, values).fetchall()
+        return databases.sql(self.data, statement, *values)
 
     @contextmanager
-    def database(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.data / "switchboard.sqlite3", timeout=5, isolation_level=None)) as found:
+    def database(self) -> Iterator[Any]:
+        with databases.connected(self.data) as found:
             yield found
 
 
 def copied(source: Path, target: Path) -> Path:
     """The template's files in a new folder."""
-    return Path(shutil.copytree(source, target, dirs_exist_ok=True))
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    databases.clone(source, target)
+    return target
 
 
 class Door:

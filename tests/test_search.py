@@ -10,7 +10,8 @@ from django.db import connection
 from accounts.models import Group, User
 from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval.embedders import EmbedderUnavailable
-from privategpt.retrieval.index import SqliteIndex, passage_text
+from privategpt.retrieval.index import passage_text
+from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import Floats, packed
 from privategpt.retrieval.search import PER_SOURCE, WORDS_CHOSEN, Found, Searcher, Ways, fused
 
@@ -53,7 +54,7 @@ class NoAnswer:
 def stored(title: str, content: str, *groups: Group, public: bool = False) -> Source:
     source = Source.objects.create(title=title, content=content, is_public=public)
     source.groups.set(groups)
-    SqliteIndex().store(source)
+    index().store(source)
     return source
 
 
@@ -63,7 +64,7 @@ def embed_all() -> None:
 
 
 def by_words(question: str, user: User) -> Found:
-    return Searcher(SqliteIndex()).search(question, Source.objects.visible_to(user))
+    return Searcher(index()).search(question, Source.objects.visible_to(user))
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_stranger_finds_nothing_by_meaning_either(alice: User, charlie: User, 
     stored("Boiler", "The boiler is inspected every March.", circle)
     public = stored("Garden", "Roses want sun.", public=True)
     embed_all()
-    searcher = Searcher(SqliteIndex(), FakeQuestions())
+    searcher = Searcher(index(), FakeQuestions())
     assert searcher.search("boiler", Source.objects.visible_to(charlie)).sources == [public.pk]
     assert len(searcher.search("boiler", Source.objects.visible_to(alice)).sources) == 2
 
@@ -131,7 +132,7 @@ def test_one_source_does_not_take_all_places(alice: User) -> None:
 def test_at_most_so_many_sources_are_found(alice: User) -> None:
     for number in range(5):
         stored(f"Note {number}", f"Pump number {number}.", public=True)
-    found = Searcher(SqliteIndex()).search("pump", Source.objects.visible_to(alice), limit=3)
+    found = Searcher(index()).search("pump", Source.objects.visible_to(alice), limit=3)
     assert len(found.sources) == 3
 
 
@@ -165,7 +166,7 @@ def test_meaning_finds_what_words_do_not(alice: User) -> None:
     Vector.objects.create(
         passage=source.passages.get(), embedder="fake/1", data=packed(meaning_of("lubricant")[None, :])[0]
     )
-    found = Searcher(SqliteIndex(), FakeQuestions()).search("lubricant", Source.objects.visible_to(alice))
+    found = Searcher(index(), FakeQuestions()).search("lubricant", Source.objects.visible_to(alice))
     assert found.sources == [source.pk]
     assert found.note == ""
     assert found.hits[0].cosine == pytest.approx(1, abs=0.01)
@@ -173,13 +174,13 @@ def test_meaning_finds_what_words_do_not(alice: User) -> None:
 
 def test_without_the_embedder_words_do_and_it_is_said(alice: User) -> None:
     source = stored("Note", "Pumps need oil.", public=True)
-    found = Searcher(SqliteIndex(), NoAnswer()).search("pump", Source.objects.visible_to(alice))
+    found = Searcher(index(), NoAnswer()).search("pump", Source.objects.visible_to(alice))
     assert found.sources == [source.pk]
     assert found.note == "The embedder is too slow just now. Searched by words alone."
 
 
 def test_new_and_deleted_vectors_are_followed(alice: User) -> None:
-    searcher = Searcher(SqliteIndex(), FakeQuestions())
+    searcher = Searcher(index(), FakeQuestions())
     first = stored("Note", "Pumps need oil.", public=True)
     embed_all()
     assert searcher.search("pumps", Source.objects.visible_to(alice)).sources == [first.pk]
@@ -203,7 +204,7 @@ def test_an_edit_keeps_what_did_not_change(alice: User) -> None:
     before = set(source.passages.values_list("pk", flat=True))
     source.content = f"# Zero\n\nValves are loud. {section}\n\n{source.content}"
     source.save()
-    SqliteIndex().store(source)
+    index().store(source)
     rows = list(source.passages.order_by("position"))
     assert before < {row.pk for row in rows}
     assert all(source.content[row.start : row.end] == row.text for row in rows)
@@ -216,7 +217,7 @@ def test_an_edit_forgets_what_is_gone(alice: User) -> None:
     source = stored("Note", "Pumps need oil.", public=True)
     source.content = "Valves need grease."
     source.save()
-    SqliteIndex().store(source)
+    index().store(source)
     assert by_words("pumps", alice).hits == []
     assert by_words("grease", alice).sources == [source.pk]
 
@@ -235,9 +236,7 @@ def test_an_embedded_text_about_something_else_does_not_stand_before_a_new_one(a
     stored("Weather", "Rain falls on the plain.", public=True)
     embed_all()
     fresh = stored("Pumps", "Pumps need oil every week.", public=True)
-    found = Searcher(SqliteIndex(), FakeQuestions()).search(
-        "How often do pumps need oil?", Source.objects.visible_to(alice)
-    )
+    found = Searcher(index(), FakeQuestions()).search("How often do pumps need oil?", Source.objects.visible_to(alice))
     assert found.sources[0] == fresh.pk
 
 
@@ -245,7 +244,7 @@ def test_one_may_search_by_words_or_by_meaning_alone(alice: User) -> None:
     near = stored("Oil", "grease grease grease", public=True)
     said = stored("Pumps", "Pumps", public=True)
     embed_all()
-    searcher, visible = Searcher(SqliteIndex(), FakeQuestions()), Source.objects.visible_to(alice)
+    searcher, visible = Searcher(index(), FakeQuestions()), Source.objects.visible_to(alice)
     words = searcher.search("pumps", visible, ways=Ways(meaning=False))
     assert (words.sources, words.vector, words.note) == ([said.pk], None, WORDS_CHOSEN)
     meaning = searcher.search("grease", visible, ways=Ways(words=False))
@@ -258,7 +257,7 @@ def test_a_search_asks_a_bounded_number_of_queries(alice: User, django_assert_ma
     for number in range(30):
         stored(f"Note {number}", "Pumps need oil.", public=True)
     embed_all()
-    searcher = Searcher(SqliteIndex(), FakeQuestions())
+    searcher = Searcher(index(), FakeQuestions())
     searcher.search("pump", Source.objects.visible_to(alice))
     with django_assert_max_num_queries(10):  # type: ignore[operator]
         searcher.search("pump", Source.objects.visible_to(alice))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
+from tests import databases
 from tests.contract1 import Pair
 from tests.running import PATIENCE, ROOT, environment, manage, until
 from tests.wire_agent import Script, WireAgent, echo
@@ -43,10 +42,10 @@ class RawReply:
 
 
 def empty_database(folder: Path) -> Path:
-    """A migrated database, to be copied: migrating takes seconds."""
+    """A data folder with a migrated database, to be copied: migrating takes seconds."""
     done = manage(folder, "migrate", "--verbosity", "0")
     assert done.returncode == 0, done.stderr
-    return folder / "switchboard.sqlite3"
+    return folder
 
 
 class Web:
@@ -55,8 +54,7 @@ class Web:
     def __init__(self, data: Path, database: Path, **settings: str) -> None:
         self.data = data
         data.mkdir(parents=True, exist_ok=True)
-        if not (data / database.name).exists():
-            shutil.copy(database, data)
+        databases.clone(database, data)
         listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -123,8 +121,7 @@ class Web:
 
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Straight into its database, as another process of the same house would."""
-        with closing(sqlite3.connect(self.data / "switchboard.sqlite3", timeout=5)) as database, database:
-            return database.execute(statement, values).fetchall()
+        return databases.sql(self.data, statement, *values)
 
     # -- asking ---------------------------------------------------------------------------------
 

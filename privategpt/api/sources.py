@@ -20,6 +20,7 @@ from privategpt.api.envelope import invalid, moment
 from privategpt.api.fields import Body, Names, OneOrMore, Page, Text, Wait
 from privategpt.api.groups import own_groups
 from privategpt.models import Source
+from privategpt.retrieval.index import Cut
 
 LONGEST_TITLE = 1000  # characters
 LONGEST_WAIT = 60.0  # seconds
@@ -93,12 +94,13 @@ class Sources(ApiView):
         """Saved, and found by its words, before the answer leaves. Vectors follow."""
         groups = own_groups(self.caller, self.fields.get("groups", []))
         _may_keep(self.caller, groups, is_public=not groups)
-        made = idempotency.once(self.caller, self.plain, self.raw, lambda: self._store(groups))
+        cut = ingest.prepare(self.fields["title"], self.fields["content"])  # a long text, before the transaction
+        made = idempotency.once(self.caller, self.plain, self.raw, lambda: self._store(groups, cut))
         return _ids(made["source"])
 
-    def _store(self, groups: Sequence[Group]) -> dict[str, str]:
-        title, content = self.fields["title"], self.fields["content"]
-        source = ingest.store(self.caller.user, title=title, content=content, groups=list(groups), public=not groups)
+    def _store(self, groups: Sequence[Group], cut: Cut) -> dict[str, str]:
+        user, held = self.caller.user, list(groups)
+        source = ingest.store(user, title=cut.title, content=cut.content, groups=held, public=not held, cut=cut)
         return {"source": str(source.pk)}
 
 

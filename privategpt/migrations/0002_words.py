@@ -1,4 +1,4 @@
-"""The full-text table of SQLite. PostgreSQL will index the same words by its own means."""
+"""The full-text table of SQLite. PostgreSQL indexes the same words by its own means (postgres_words)."""
 
 from django.db import migrations
 

@@ -1,7 +1,7 @@
 """From SQLite to PostgreSQL: every row, compared by count and checksum, in one transaction.
 
-Nothing of a move that fails stays, so it can be run again. Passages are cut anew, so that the words' index
-of the new database is made by whoever keeps it; their vectors come along."""
+Nothing of a move that fails stays, so it can be run again. Vectors come along; the words' index is made by the new
+database's own, which the worker's neighbours follow."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, models, tran
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import sql
 
-from privategpt import ingest
-from privategpt.models import Passage, Source, Vector
+from privategpt.retrieval import indexes
 
 SOURCE = "moved_from"  # the alias of the old database while it is moved
 AT_ONCE = 200  # rows in one statement
-REMADE = (Passage, Vector)  # not copied but made again, for their ids are the new index's
 Model = type[models.Model]
 Say = Callable[[str], object]
 
@@ -64,38 +62,14 @@ def open_source(path: Path) -> BaseDatabaseWrapper:
     return connections[SOURCE]
 
 
-def open_target(address: str) -> None:
-    """Makes the PostgreSQL database at this URL the default one of this process. Raises CannotMove."""
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        parts: dict[str, Any] = conninfo_to_dict(address)
-    except ProgrammingError as fault:
-        raise CannotMove(f"The address is no URL of a PostgreSQL database: {' '.join(str(fault).split())}") from None
-    if not address.startswith(("postgres://", "postgresql://")) or not parts.get("dbname"):
-        raise CannotMove("The address must look like postgresql://USER:PASSWORD@HOST:5432/DATABASE.")
-    given = {name: str(parts.pop(key, "") or "") for name, key in PARTS.items()}
-    replace_default({"ENGINE": "django.db.backends.postgresql", "OPTIONS": parts, **given})
-
-
-PARTS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
-
-
-def replace_default(described: dict[str, Any]) -> None:
-    """From here on, in this thread, the default database is this one."""
-    connections[DEFAULT_DB_ALIAS].close()
-    described = connections.configure_settings({DEFAULT_DB_ALIAS: described})[DEFAULT_DB_ALIAS]
-    connections.settings[DEFAULT_DB_ALIAS] = described
-    del connections[DEFAULT_DB_ALIAS]
-
-
 def move(*, replace: bool, say: Say) -> dict[str, int]:
     """Copies the old database into the default one. Returns the rows of each table. Raises CannotMove."""
     target = connections[DEFAULT_DB_ALIAS]
     try:
         if target.vendor != "postgresql":
-            raise CannotMove(f"The database to move to is {target.vendor}; name a PostgreSQL database with --to.")
+            raise CannotMove(
+                f"The database to move to is {target.vendor}; set DATABASE_URL to the PostgreSQL database."
+            )
         _check_state(connections[SOURCE])
         call_command("migrate", verbosity=0, interactive=False)
         with transaction.atomic():
@@ -132,14 +106,10 @@ def _empty(*, replace: bool) -> None:
 
 
 def _copy_all(say: Say) -> dict[str, int]:
-    counted: dict[str, int] = {}
-    for model in tables():
-        if model not in REMADE:
-            counted[model._meta.db_table] = _copied(model, say)
+    counted = {model._meta.db_table: _copied(model, say) for model in tables()}
     _reset_sequences()
-    counted[Passage._meta.db_table] = _cut(say)
-    counted[Vector._meta.db_table] = _embed(say)
-    _reset_sequences()
+    indexes.index.cache_clear()  # whatever database it was for
+    say(f"{indexes.index().rebuild()} passages are indexed")
     return counted
 
 
@@ -187,53 +157,6 @@ def _compare(model: Model, before: Sum, after: Sum) -> None:
         raise CannotMove(f"{model._meta.db_table} has {before.rows} rows, and {after.rows} of them came over.")
     if before.checksum != after.checksum:
         raise CannotMove(f"The rows of {model._meta.db_table} did not come over as they were.")
-
-
-# -- what is searched -----------------------------------------------------------------------------
-
-CUT = ("source_id", "position", "start", "end", "digest", "language", "heading", "text")
-
-
-def _cut(say: Say) -> int:
-    """The passages of every source, by the index of the new database."""
-    sources = Source.objects.order_by("pk")
-    for number, source in enumerate(sources.iterator(chunk_size=AT_ONCE), 1):
-        ingest.index(source)
-        if number % 1_000 == 0:
-            say(f"{number} sources are indexed")
-    rows = [Passage.objects.using(alias).order_by().values_list(*CUT) for alias in (SOURCE, DEFAULT_DB_ALIAS)]
-    before, after = (_total(found.iterator(chunk_size=AT_ONCE)) for found in rows)
-    if before != after:  # another version cut them, so their vectors are of other texts
-        say("Some passages are cut anew: the worker will make their vectors.")
-    say(f"{Passage._meta.db_table}: {after.rows} rows, indexed anew")
-    return after.rows
-
-
-def _embed(say: Say) -> int:
-    """The vectors of passages that are what they were."""
-    for source in Source.objects.only("pk").order_by("pk").iterator(chunk_size=AT_ONCE):
-        places = Passage.objects.filter(source=source.pk).order_by().values_list("position", "digest", "pk")
-        here = {(position, bytes(digest)): pk for position, digest, pk in places}
-        old = Vector.objects.using(SOURCE).filter(passage__source=source.pk).order_by("pk")
-        columns = ("passage__position", "passage__digest", "embedder", "data")
-        found = [
-            Vector(passage_id=here[position, bytes(digest)], embedder=embedder, data=bytes(data))
-            for position, digest, embedder, data in old.values_list(*columns)
-            if (position, bytes(digest)) in here
-        ]
-        Vector.objects.bulk_create(found, batch_size=AT_ONCE)
-        _settle(source, len(here), len({row.passage_id for row in found}))
-    before, after = Vector.objects.using(SOURCE).count(), Vector.objects.count()
-    say(f"{Vector._meta.db_table}: {after} of {before} rows")
-    return after
-
-
-def _settle(source: Source, passages: int, embedded: int) -> None:
-    """A source whose vectors did not all come over goes to the worker."""
-    row = Source.objects.filter(pk=source.pk)
-    row.update(passages_total=passages, passages_done=embedded)
-    if embedded < passages:
-        row.filter(state=Source.State.VECTORIZED).update(state=Source.State.CREATION)
 
 
 def _reset_sequences() -> None:

@@ -1,23 +1,28 @@
-"""The index: which passages share words with a question. One class knows one database's SQL."""
+"""The index: which passages share words with a question. What every database has in common stands here;
+`index_sqlite` and `index_postgres` know one database's SQL each, and `indexes.index()` is the one in use."""
 
 import hashlib
-import json
 import time
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Max, QuerySet
 from django.db.models.expressions import RawSQL
 
-from privategpt.models import Passage, Source
+from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval import passages as cutting
 from privategpt.retrieval.analyse import Term, detect, index_words
+from privategpt.retrieval.matrix import Floats
 
 MINORITY = 0.02  # a language with a smaller share of the passages is searched by its own questions only
 STALE = 60.0  # seconds that the shares of the languages are believed
 SETTLING = 5.0  # seconds, while passages are being added
+FEW = 5_000  # passages; with fewer of them everything is counted anew
+REBUILT_AT_ONCE = 500
 
 Visible = QuerySet[Source]
 
@@ -36,14 +41,61 @@ class Statistics:
         return list(dict.fromkeys(([own] if own in present else []) + shares)) or [own]
 
 
+@dataclass
+class Draft:
+    """A passage that is about to be stored."""
+
+    piece: cutting.Passage
+    text: str
+    language: str
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of what is indexed: equal digests, equal words and vectors."""
+        return hashlib.blake2b(self.text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    @cached_property
+    def words(self) -> list[str]:
+        """What the passage is found by."""
+        return index_words(self.text, self.language)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A text in its passages, ready to be stored."""
+
+    title: str
+    content: str
+    language: str
+    drafts: tuple[Draft, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What the database knows of a question's vector: the nearest visible passages with their cosines, best first,
+    and the cosines of a sample of all passages."""
+
+    nearest: list[tuple[int, float]]
+    sample: Floats
+
+
 class Index(Protocol):
     """Stores passages and finds them by words. Scores are higher for better, comparable within one search only."""
 
-    def store(self, source: Source) -> None:
-        """Cuts and indexes a saved source; keeps the passages (and vectors) that did not change."""
+    def store(self, source: Source, cut: Cut | None = None) -> None:
+        """Indexes a saved source; keeps the passages (and vectors) that did not change."""
+
+    def keep(self, vectors: Sequence[Vector]) -> None:
+        """Saves new vectors; a passage that has one of the same embedder keeps that."""
 
     def lexical(self, terms: Sequence[Term], visible: Visible, limit: int) -> list[tuple[int, float]]:
         """The passages of visible sources with any of the terms, best first: (passage id, BM25)."""
+
+    def nearest(self, embedder: str, question: Floats, visible: Visible, limit: int) -> Near | None:
+        """The passages of visible sources that mean the same; None when `Matrix` is the way to find them."""
+
+    def without_vector(self, passages: Collection[int], embedder: str) -> list[int]:
+        """Those passages that this embedder has yet to embed."""
 
     def frequencies(self, terms: Sequence[Term]) -> list[int]:
         """In how many passages each term stands, in any of its variants."""
@@ -57,6 +109,12 @@ class Index(Protocol):
     def statistics(self) -> Statistics:
         """May be some seconds old."""
 
+    def tend(self) -> None:
+        """What the worker does for the index every now and then."""
+
+    def rebuild(self) -> int:
+        """Indexes the words of passages that came into their table by another way. Returns how many."""
+
 
 def indexed_text(title: str, heading: str, text: str) -> str:
     """What a passage is found by: its text under its title and headings, none of them twice."""
@@ -69,23 +127,43 @@ def passage_text(row: Passage) -> str:
     return indexed_text(row.source.title, row.heading, row.text)
 
 
-class SqliteIndex:
-    """FTS5 over the analyser's words. FTS5's own BM25 has k1 1.2 and b 0.75."""
+def cut_text(title: str, content: str, known: Collection[bytes] = ()) -> Cut:
+    """The passages of a text, and the words of those whose digest is not `known`.
+
+    A long text takes seconds, so this is done before the transaction that stores it.
+    """
+    language = detect(f"{title}\n{content}")
+    drafts = tuple(_draft(title, piece, language) for piece in cutting.passages(content))
+    for draft in drafts:
+        if draft.digest not in known:
+            _ = draft.words
+    return Cut(title, content, language, drafts)
+
+
+def _draft(title: str, piece: cutting.Passage, language: str) -> Draft:
+    text = indexed_text(title, piece.heading, piece.text)
+    return Draft(piece, text, detect(text, fallback=language))
+
+
+class StoredIndex:
+    """What is the same in every database: the rows of passages, and what is counted of them."""
 
     def __init__(self) -> None:
         self._statistics = Statistics(0, ())
         self._newest, self._counted_at = -1, float("-inf")
 
-    def store(self, source: Source) -> None:
-        language = detect(f"{source.title}\n{source.content}")
-        drafts = [
-            _row(source, number, piece, language) for number, piece in enumerate(cutting.passages(source.content))
-        ]
+    @abstractmethod
+    def _insert_words(self, source: Source, rows: Sequence[tuple[Passage, Draft]]) -> None:
+        """Makes new passages findable by their words."""
+
+    def store(self, source: Source, cut: Cut | None = None) -> None:
+        if cut is None or (cut.title, cut.content) != (source.title, source.content):
+            cut = cut_text(source.title, source.content)
+        drafts = [(_row(source, number, draft), draft) for number, draft in enumerate(cut.drafts)]
         with transaction.atomic():
             kept = self._keep_unchanged(source, [row for row, _ in drafts])
-            fresh = [(row, text) for row, text in drafts if row.pk is None]
-            self._insert(fresh)
-            source.language, source.passages_total = language, len(drafts)
+            self._insert(source, [(row, draft) for row, draft in drafts if row.pk is None])
+            source.language, source.passages_total = cut.language, len(drafts)
             source.passages_done = Passage.objects.filter(pk__in=kept, vectors__isnull=False).distinct().count()
             source.save(update_fields=["language", "passages_total", "passages_done"])
 
@@ -102,45 +180,22 @@ class SqliteIndex:
         Passage.objects.bulk_update(kept, ["position", "start", "end", "heading"], batch_size=100)
         return [row.pk for row in kept]
 
-    def _insert(self, drafts: list[tuple[Passage, str]]) -> None:
+    def _insert(self, source: Source, drafts: list[tuple[Passage, Draft]]) -> None:
         Passage.objects.bulk_create([row for row, _ in drafts], batch_size=100)
-        words = [(row.pk, " ".join(index_words(text, row.language))) for row, text in drafts]
-        with connection.cursor() as cursor:
-            cursor.executemany("INSERT INTO privategpt_words (rowid, body) VALUES (%s, %s)", words)
+        self._insert_words(source, drafts)
 
-    def lexical(self, terms: Sequence[Term], visible: Visible, limit: int) -> list[tuple[int, float]]:
-        if not terms:
-            return []
-        readable, parameters = _is_visible(visible)
-        # FTS5 hands out its rows in rank order, so the right to read is asked for the best ones only,
-        # until enough are found. CROSS JOIN keeps that order of the loops.
-        sql = f"""
-            SELECT words.rowid, -words.rank FROM privategpt_words AS words
-            CROSS JOIN privategpt_passage AS passage ON passage.id = words.rowid
-            WHERE words.body MATCH %s AND EXISTS ({readable})
-            ORDER BY words.rank LIMIT %s
-        """  # noqa: S608 - the subquery is Django's own, its values are parameters
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [_match(terms), *parameters, limit])
-            return sorted(cursor.fetchall(), key=lambda row: (-row[1], row[0]))
+    def keep(self, vectors: Sequence[Vector]) -> None:
+        Vector.objects.bulk_create(vectors, ignore_conflicts=True)
 
-    def frequencies(self, terms: Sequence[Term]) -> list[int]:
-        words = [word for term in terms for word in term.variants]
-        sql = "SELECT term, doc FROM privategpt_vocabulary WHERE term IN (SELECT value FROM json_each(%s))"
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [json.dumps(words)])
-            found = dict(cursor.fetchall())
-        return [sum(found.get(word, 0) for word in term.variants) for term in terms]
+    def nearest(self, embedder: str, question: Floats, visible: Visible, limit: int) -> Near | None:
+        return None
 
-    def visible_among(self, ids: Iterable[int], visible: Visible) -> set[int]:
-        readable, parameters = _is_visible(visible)
-        sql = f"""
-            SELECT passage.id FROM privategpt_passage AS passage
-            WHERE passage.id IN (SELECT value FROM json_each(%s)) AND EXISTS ({readable})
-        """  # noqa: S608 - as above
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [json.dumps(list(ids)), *parameters])
-            return {row[0] for row in cursor.fetchall()}
+    def tend(self) -> None:
+        pass
+
+    def without_vector(self, passages: Collection[int], embedder: str) -> list[int]:
+        held = set(Vector.objects.filter(passage__in=passages, embedder=embedder).values_list("passage_id", flat=True))
+        return [passage for passage in passages if passage not in held]
 
     def visible_ids(self, visible: Visible) -> list[int]:
         return list(Passage.objects.filter(source__in=visible.values("pk")).order_by().values_list("pk", flat=True))
@@ -148,40 +203,58 @@ class SqliteIndex:
     def statistics(self) -> Statistics:
         newest = Passage.objects.aggregate(newest=Max("pk"))["newest"] or 0
         age = time.monotonic() - self._counted_at
-        if age > STALE or (newest != self._newest and (age > SETTLING or self._statistics.total < 5_000)):
-            rows = Passage.objects.order_by().values_list("language").annotate(count=Count("pk"))
-            languages = sorted(rows, key=lambda row: (-row[1], row[0]))
-            self._statistics = Statistics(sum(count for _, count in languages), tuple(languages))
+        if age > STALE or (newest != self._newest and (age > SETTLING or self._statistics.total < FEW)):
+            self._statistics = self._counted()
             self._newest, self._counted_at = newest, time.monotonic()
         return self._statistics
 
+    def _counted(self) -> Statistics:
+        rows = Passage.objects.order_by().values_list("language").annotate(count=Count("pk"))
+        languages = sorted(rows, key=lambda row: (-row[1], row[0]))
+        return Statistics(sum(count for _, count in languages), tuple(languages))
 
-def _row(source: Source, position: int, piece: cutting.Passage, language: str) -> tuple[Passage, str]:
-    """An unsaved passage and the text it is found by."""
-    text = indexed_text(source.title, piece.heading, piece.text)
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    row = Passage(
+    def rebuild(self) -> int:
+        """In portions, each a transaction: whatever ends it, the next one goes on behind it."""
+        total = 0
+        while rows := self._wordless(REBUILT_AT_ONCE):
+            with transaction.atomic():
+                for row in rows:
+                    text = passage_text(row)
+                    piece = cutting.Passage(row.start, row.end, row.heading, row.text)
+                    self._insert_words(row.source, [(row, Draft(piece, text, row.language))])
+            total += len(rows)
+        return total
+
+    def _wordless(self, most: int) -> list[Passage]:
+        ids = self._wordless_ids(most)
+        return list(Passage.objects.filter(pk__in=ids).select_related("source").defer("source__content"))
+
+    @abstractmethod
+    def _wordless_ids(self, most: int) -> list[int]:
+        """Passages that no word leads to, because nobody has indexed them yet."""
+
+
+def _row(source: Source, position: int, draft: Draft) -> Passage:
+    return Passage(
         source=source,
         position=position,
-        start=piece.start,
-        end=piece.end,
-        heading=piece.heading,
-        text=piece.text,
-        digest=digest,
-        language=detect(text, fallback=language),
-    )
-    return row, text
-
-
-def _match(terms: Sequence[Term]) -> str:
-    """Any of the words. OR, for a passage that lacks one word of a question may well answer it."""
-    return " OR ".join(
-        f'"{word}"{"*" if term.is_prefix else ""}' for term in terms for word in dict.fromkeys(term.variants)
+        start=draft.piece.start,
+        end=draft.piece.end,
+        heading=draft.piece.heading,
+        text=draft.piece.text,
+        digest=draft.digest,
+        language=draft.language,
     )
 
 
-def _is_visible(visible: Visible) -> tuple[str, Sequence[Any]]:
+def is_visible(visible: Visible) -> tuple[str, Sequence[Any]]:
     """A correlated subquery (and its parameters) that has a row when `passage`'s source is visible."""
     mine = visible.filter(pk=RawSQL("passage.source_id", [])).order_by().values("pk")
     sql, parameters = mine.query.get_compiler(using=visible.db).as_sql()
+    return sql, parameters
+
+
+def visible_ids(visible: Visible) -> tuple[str, Sequence[Any]]:
+    """A subquery (and its parameters) that lists the visible sources."""
+    sql, parameters = visible.order_by().values("pk").query.get_compiler(using=visible.db).as_sql()
     return sql, parameters

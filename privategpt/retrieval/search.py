@@ -17,7 +17,8 @@ from privategpt.models import Passage
 from privategpt.retrieval.analyse import Term, detect, question_terms
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import Client, socket_path
-from privategpt.retrieval.index import Index, SqliteIndex, Visible
+from privategpt.retrieval.index import Index, Visible
+from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import Floats, Integers, Matrix
 
 log = logging.getLogger(__name__)
@@ -142,15 +143,15 @@ class Searcher:
             question, statistics.searched(detect(question, fallback=_commonest(statistics.languages)))
         )
         by_words = self.index.lexical(terms, visible, CANDIDATES) if ways.words else []
-        meaning = self._by_meaning(pending, visible) if ways.meaning else Meaning([], note=WORDS_CHOSEN)
         asked = np.array([passage for passage, _ in by_words], np.int64)
+        meaning = self._by_meaning(pending, visible, asked) if ways.meaning else Meaning([], note=WORDS_CHOSEN)
         ranked = fused(by_words, meaning.nearest, asked[~np.isin(asked, meaning.embedded)].tolist())
         hits = self._hits(ranked, dict(meaning.nearest), visible, limit)
         sources = list(dict.fromkeys(hit.source for hit in hits))
         weighed = self._weighed(terms, statistics.total)
         return Found(hits, sources, weighed, meaning.vector, meaning.background, meaning.note)
 
-    def _by_meaning(self, pending: Pending | None, visible: Visible) -> Meaning:
+    def _by_meaning(self, pending: Pending | None, visible: Visible, asked: Integers) -> Meaning:
         if pending is None:
             return Meaning([], note="No embedder is set up: searched by words alone.")
         try:
@@ -158,6 +159,11 @@ class Searcher:
         except EmbedderUnavailable as reason:
             return Meaning([], note=f"{reason} Searched by words alone.")
         vector = question.rows[0]
+        if near := self.index.nearest(question.identity, vector, visible, CANDIDATES):
+            # Here the database compares; of the passages found by words it says which have no vector.
+            without = self.index.without_vector(asked.tolist(), question.identity)
+            embedded = np.setdiff1d(asked, np.array(without, np.int64))
+            return Meaning(near.nearest, embedded, vector, _background(near.sample, question.related))
         passages, scores = self._matrix_of(question.identity, len(vector)).nearest(vector)
         if not len(passages):
             return Meaning([], note="No passage has a vector yet: searched by words alone.")
@@ -290,8 +296,8 @@ def searcher() -> Searcher:
         questions = Client(socket_path(settings.DATA_DIR))
     except EmbedderUnavailable as reason:
         log.warning("Questions are searched by words alone: %s", reason)
-        return Searcher(SqliteIndex())
-    return Searcher(SqliteIndex(), questions)
+        return Searcher(index())
+    return Searcher(index(), questions)
 
 
 def search(question: str, visible: Visible, limit: int = 10) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
+MIGRATING = 0x5377_6974_6368_626F  # the advisory lock's number: "Switchbo"
 COPIES = 5  # kept of those made before migrating
 
 
@@ -25,34 +27,76 @@ class NotReady(Exception):
 def prepare() -> bool:
     """Brings the database to the code's state, after a copy of it; True when it was empty. Raises NotReady."""
     connection = connections[DEFAULT_DB_ALIAS]
+    executor, applied = _look(connection)
+    if _is_pending(executor):
+        with _alone(connection):
+            executor, _ = _look(connection)  # another start may have done it meanwhile
+            if _is_pending(executor):
+                _migrate(copy(connection) if applied else None)
+    return not applied
+
+
+def check() -> None:
+    """That the database is there and in the code's state; nothing is changed. Raises NotReady."""
+    executor, _ = _look(connections[DEFAULT_DB_ALIAS])
+    if _is_pending(executor):
+        raise NotReady("Migrations are pending: run `manage.py migrate`, or `manage.py serve`, which does it itself.")
+
+
+def _look(connection: BaseDatabaseWrapper) -> tuple[MigrationExecutor, set[tuple[str, str]]]:
+    """What is to be migrated and what has been. Raises NotReady."""
     try:
+        _reach(connection)
         executor = MigrationExecutor(connection)
         applied = set(executor.loader.applied_migrations)
     except DatabaseError as error:
-        raise NotReady(f"The database cannot be opened ({error}); nothing was started.") from error
+        raise NotReady(f"{_which(connection)} cannot be opened ({_line(error)}); nothing was started.") from error
     if strangers := unknown(executor.loader, applied):
         raise NotReady(
             f"The database is newer than this program (it knows {', '.join(strangers)}): "
             "start the version that was used last, or restore a copy from before."
         )
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        _migrate(copy(connection) if applied else None)
-    return not applied
+    return executor, applied
 
 
-def check_migrated() -> None:
-    """For a part that is started alone, and changes no database. Raises NotReady while migrations are pending."""
-    connection = connections[DEFAULT_DB_ALIAS]
+def _is_pending(executor: MigrationExecutor) -> bool:
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def _reach(connection: BaseDatabaseWrapper) -> None:
+    """Raises DatabaseError with the server's own reason, which a pool would keep to itself."""
+    if connection.vendor == "postgresql":
+        with connection.wrap_database_errors:
+            connection.Database.connect(**connection.get_connection_params()).close()  # type: ignore[attr-defined]
+
+
+def _which(connection: BaseDatabaseWrapper) -> str:
+    if connection.vendor == "sqlite":
+        return "The database"
+    where = connection.settings_dict
+    place = f"{where['HOST']}:{where['PORT'] or 5432}"
+    return f"The PostgreSQL database {where['NAME']} at {place}, which DATABASE_URL names,"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def _alone(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Several starts on one PostgreSQL migrate one after the other; the lock ends with its connection."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    holder = connections.create_connection(DEFAULT_DB_ALIAS)
     try:
-        executor = MigrationExecutor(connection)
-        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError as error:
-        raise NotReady(f"The database cannot be opened ({error}); nothing was started.") from error
-    if pending:
-        raise NotReady(
-            f"The database lacks {len(pending)} migrations (the first is {pending[0][0]}); nothing was started. "
-            "`manage.py migrate` brings it up to date; `manage.py serve` does so too, after a copy."
-        )
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
+        yield
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATING])
+    finally:
+        holder.close()
 
 
 def unknown(loader: MigrationLoader, applied: set[tuple[str, str]]) -> list[str]:
@@ -66,7 +110,7 @@ def _migrate(before: Path | None) -> None:
     try:
         call_command("migrate", verbosity=0, interactive=False)
     except Exception as error:  # a migration is anybody's code
-        remains = f"a copy from before is {before}" if before else "the database was new"
+        remains = f"a copy from before is {before}" if before else "the database is as the last whole migration left it"
         raise NotReady(f"Migrating the database failed ({error}); nothing was started, and {remains}.") from error
 
 

@@ -15,30 +15,27 @@ from privategpt.serving.hold import Alone, Held
 
 
 class Command(BaseCommand):
-    help = "Move everything from the SQLite database to PostgreSQL. The server must not run; the old file stays."
+    help = "Move everything from the SQLite database to the PostgreSQL that DATABASE_URL names. The server must not run; the old file stays."
     requires_system_checks: list[str] = []  # `make check` runs them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         say = parser.add_argument
         say("file", nargs="?", type=Path, help="the SQLite database; default: the one in DATA_DIR")
-        say("--to", default="", metavar="URL", help="postgresql://...; default: the database that is configured")
         say("--replace", action="store_true", help="delete what is in the new database")
 
-    def handle(self, *, file: Path | None, to: str, replace: bool, **options: Any) -> None:
+    def handle(self, *, file: Path | None, replace: bool, **options: Any) -> None:
         folder = Path(settings.DATA_DIR)
         began = time.monotonic()
         try:
             with Alone(folder):
                 move.open_source(file or folder / "switchboard.sqlite3")
-                if to:
-                    move.open_target(to)
                 rows = move.move(replace=replace, say=self._say)
         except (move.CannotMove, Held) as reason:
             raise CommandError(str(reason)) from reason
         seconds = time.monotonic() - began
-        self._say(f"Moved: {sum(rows.values())} rows in {len(rows)} tables, {seconds:.1f} s. The old database is as it was.")
-        if to:
-            self._say("Set DATABASE_URL to the new database's address before the next start.")
+        self._say(
+            f"Moved: {sum(rows.values())} rows in {len(rows)} tables, {seconds:.1f} s. The old database is as it was."
+        )
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)

