@@ -7,14 +7,25 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 FILES = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
 TOOLS = "install PostgreSQL's client programs (Debian, Ubuntu: apt install postgresql-client) and try again."
+OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
+OWN_FUNCTIONS = """
+    SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND prokind = 'f'
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+"""
+LEAVING = 2.0  # seconds in which the sessions of a server that was stopped are gone
 Rows = dict[str, int]
 
 
@@ -110,7 +121,7 @@ def load_postgresql(connection: BaseDatabaseWrapper, source: Path) -> Rows:
     listed = run([program, "--list", str(source)], environment)
     wanted = source.with_suffix(".list")
     wanted.write_text("\n".join(filter(_without(_extensions(connection)), listed.splitlines())))
-    _drop_tables(connection)
+    _empty(connection)
     connection.close()
     run(
         [
@@ -138,20 +149,28 @@ def _without(extensions: set[str]) -> Callable[[str], bool]:
     return is_wanted
 
 
-def _drop_tables(connection: BaseDatabaseWrapper) -> None:
+def _empty(connection: BaseDatabaseWrapper) -> None:
+    """Tables and functions go, but for an extension's."""
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for name in connection.introspection.table_names(cursor):
             cursor.execute(f"DROP TABLE IF EXISTS {connection.ops.quote_name(name)} CASCADE")
+        cursor.execute(OWN_FUNCTIONS)
+        for (signature,) in cursor.fetchall():
+            cursor.execute(f"DROP FUNCTION IF EXISTS {signature} CASCADE")
 
 
-def others(connection: BaseDatabaseWrapper) -> int:
-    """How many other sessions use this PostgreSQL database."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-        return int(cursor.fetchone()[0])
+def others(connection: Any) -> int:
+    """How many other sessions use this PostgreSQL database. Those that are just ending get a moment."""
+    connection.close()
+    connection.close_pool()  # its spare ones would pass for somebody else's
+    deadline = time.monotonic() + LEAVING
+    with connection.wrap_database_errors, connection.Database.connect(**connection.get_connection_params()) as own:
+        while True:
+            count = int(own.execute(OTHERS).fetchone()[0])
+            if not count or time.monotonic() > deadline:
+                return count
+            own.rollback()  # the statistics are a transaction's snapshot
+            time.sleep(0.05)
 
 
 def tool(name: str) -> str:

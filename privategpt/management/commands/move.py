@@ -24,11 +24,11 @@ class Command(BaseCommand):
         say("--replace", action="store_true", help="delete what is in the new database")
 
     def handle(self, *, file: Path | None, replace: bool, **options: Any) -> None:
-        folder = Path(settings.DATA_DIR)
+        old = (file or Path(settings.DATA_DIR) / "switchboard.sqlite3").absolute()
         began = time.monotonic()
         try:
-            with Alone(folder):
-                move.open_source(file or folder / "switchboard.sqlite3")
+            move.open_source(old)
+            with Alone(old.parent):
                 rows = move.move(replace=replace, say=self._say)
         except (move.CannotMove, Held) as reason:
             raise CommandError(str(reason)) from reason
