@@ -199,3 +199,15 @@ def test_a_backup_of_one_kind_is_not_restored_into_the_other(old: tuple[Path, st
     refused = manage(tmp_path / "data", url, "restore", str(tmp_path / "backup"))
     assert refused.returncode == 1
     assert "manage.py move" in refused.stderr
+
+
+def test_an_upgrade_of_postgresql_is_rehearsed_on_a_copy(old: tuple[Path, str], url: str, server: Postgres) -> None:
+    data, _ = old
+    assert manage(data, url, "move").returncode == 0
+    source = shell(data, url, "from privategpt.models import Source; print(Source.objects.get(title='Paper 7').pk)")
+    assert manage(data, url, "rehearse", "--add", "pump7", "--source", source).returncode == 0
+    done = manage(data, url, "rehearse")
+    assert done.returncode == 0, done.stderr
+    assert "ok    pump7 -> Paper 7: number 1" in done.stdout
+    databases = "from django.db import connection as c; x = c.cursor(); x.execute('SELECT datname FROM pg_database'); print(x.fetchall())"
+    assert "rehearsal" not in shell(data, url, databases)
