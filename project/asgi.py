@@ -1,5 +1,6 @@
 """The ASGI application: the fast lane, the agents' socket, Django."""
 
+import asyncio
 import os
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from django.urls import re_path  # noqa: E402
 
 from privategpt import desk  # noqa: E402
 from privategpt.serving import hold  # noqa: E402
+from project import tracing  # noqa: E402
 from project.guards import BodyLimit, RequestId  # noqa: E402
 from relay import exchange  # noqa: E402
 from relay.api.lane import AskLane  # noqa: E402
@@ -40,6 +42,7 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
         if message["type"] == "lifespan.shutdown":
             await desk.close()
             await exchange.close()
+            await asyncio.to_thread(tracing.close)
             await send({"type": "lifespan.shutdown.complete"})
             return
         await send({"type": "lifespan.startup.complete"})
@@ -53,4 +56,4 @@ router: Any = ProtocolTypeRouter(
         "lifespan": lifespan,
     }
 )
-application = AskLane(router) if settings.RELAY_FAST_LANE else router
+application = tracing.traced(AskLane(router) if settings.RELAY_FAST_LANE else router)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 Told = Callable[[str, float, Mapping[str, str]], None]  # what has just ended, its seconds, and how
@@ -29,14 +30,15 @@ class Histogram:
 
 
 class Tally:
-    """The figures of one dispatcher, from its start on."""
+    """The figures of one dispatcher, from its start on. `told` is called at each end, when somebody traces."""
+
+    told: ClassVar[Told | None] = None
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()  # "answered", "abandoned", or what was raised
         self.replies: Counter[int] = Counter()  # statuses of `POST /api/ask`
         self.waits = Histogram()  # seconds in the queue, of asks that had to wait
         self.times = Histogram()  # seconds from an ask's arrival to its end
-        self.told: Told | None = None  # is called at each end, when somebody traces
 
     def ended(self, outcome: str, waited: float, seconds: float) -> None:
         """An ask is over."""
@@ -44,5 +46,5 @@ class Tally:
         self.times.note(seconds)
         if waited:
             self.waits.note(waited)
-        if self.told:
-            self.told("ask", seconds, {"outcome": outcome})
+        if Tally.told:
+            Tally.told("ask", seconds, {"outcome": outcome})
