@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,21 @@ for title in ("Pumps", "Valves", "Boilers"):
 pytestmark = pytest.mark.skipif(leg.SERVER is not None, reason="the copy is made by pg_dump; tests/test_move.py has it")
 
 
-@pytest.fixture
-def data(tmp_path: Path, empty_sqlite: Path) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with three sources."""
-    assert manage(tmp_path, "migrate", "--verbosity", "0").returncode == 0
-    done = manage(tmp_path, "shell", "--no-imports", "-c", FILL)
+    folder = tmp_path_factory.mktemp("template")
+    assert manage(folder, "migrate", "--verbosity", "0").returncode == 0
+    done = manage(folder, "shell", "--no-imports", "-c", FILL)
     assert done.returncode == 0, done.stderr
-    (tmp_path / "ids").write_text(done.stdout)
-    return tmp_path
+    (folder / "ids").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def data(template: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return shutil.copytree(template, tmp_path / "data")
 
 
 def ids(data: Path) -> list[str]:
@@ -81,10 +89,8 @@ def test_pending_migrations_run_on_the_copy_alone(data: Path) -> None:
 
 
 def test_a_migration_that_fails_is_found_before_it_matters(data: Path) -> None:
-    shell(
-        data,
-        'from django.db.migrations.recorder import MigrationRecorder as R; R.Migration.objects.filter(app="relay").delete()',
-    )
+    forget = "from django.db.migrations.recorder import MigrationRecorder as R; R.Migration.objects.filter(app='relay')"
+    shell(data, f"{forget}.delete()")
     before = content(data)
     done = manage(data, "rehearse")
     assert done.returncode == 1
