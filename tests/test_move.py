@@ -30,13 +30,15 @@ group = Group.objects.create(name="Pumps")
 alice.groups.add(group)
 print(Token.objects.issue(Token.Kind.RELAY, name="importer", user=alice)[1])
 for number in range(30):
-    ingest.store(alice, title=f"Paper {number}", content=f"# Part {number}\\n\\nOil pump{number} weekly.\\n" * 3, groups=[group], public=False)
+    text = f"# Part {number}\\n\\nOil pump{number} weekly.\\n" * 3
+    ingest.store(alice, title=f"Paper {number}", content=text, groups=[group], public=False)
 for passage in Passage.objects.all():
     Vector.objects.create(passage=passage, embedder="fake/1/4", data=np.ones(4, "<f2").tobytes())
 chat = Chat.objects.create(owner=alice, title="Pumps", language="de")
 Message.objects.create(chat=chat, position=0, question="Wie oft \\u00f6len?", answer="W\\u00f6chentlich \\U0001f6e2.",
     state="complete", trace={"times": {"first": 1.25}, "b": 1, "a": [None, True]})
-Conversation.objects.create(conversation_id="c", owner=alice, agent_id="a", created_at=timezone.now(), used_at=timezone.now())
+now = timezone.now()
+Conversation.objects.create(conversation_id="c", owner=alice, agent_id="a", created_at=now, used_at=now)
 """
 LOOK = """
 import sys
@@ -209,5 +211,5 @@ def test_an_upgrade_of_postgresql_is_rehearsed_on_a_copy(old: tuple[Path, str], 
     done = manage(data, url, "rehearse")
     assert done.returncode == 0, done.stderr
     assert "ok    pump7 -> Paper 7: number 1" in done.stdout
-    databases = "from django.db import connection as c; x = c.cursor(); x.execute('SELECT datname FROM pg_database'); print(x.fetchall())"
-    assert "rehearsal" not in shell(data, url, databases)
+    databases = "from django.db import connection as c; x = c.cursor(); x.execute('SELECT datname FROM pg_database')"
+    assert "rehearsal" not in shell(data, url, f"{databases}; print(x.fetchall())")

@@ -1,4 +1,4 @@
-"""An upgrade on a copy first: its migrations run there, no row is lost, and stored questions still find their sources."""
+"""An upgrade on a copy first: migrations run there, no row is lost, and stored questions still find their sources."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _place(question: str, source: UUID, user: User | None) -> tuple[int | None, 
 
 
 def rehearse() -> Report:
-    """Runs the pending migrations on a copy and asks the copy. Raises CannotStore; what a migration raises goes through."""
+    """Runs pending migrations on a copy and asks the copy. Raises CannotStore, and whatever a migration raises."""
     report = Report()
     with _copy() as before:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])

@@ -15,7 +15,7 @@ from privategpt.serving.hold import Alone, Held
 
 
 class Command(BaseCommand):
-    help = "Move everything from the SQLite database to the PostgreSQL that DATABASE_URL names. The server must not run; the old file stays."
+    help = "Move everything from the SQLite database to the PostgreSQL that DATABASE_URL names. The server must not run."
     requires_system_checks: list[str] = []  # `make check` runs them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
