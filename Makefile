@@ -21,6 +21,7 @@ run: setup model-if-wanted embedder-if-possible
 
 test: setup-dev model-if-wanted embedder-if-possible
 	@$(PY) -m pytest
+	@TEST_DATABASE=postgres $(PY) -m pytest
 
 check: setup-dev
 	@$(VENV)/bin/ruff check .

@@ -13,7 +13,7 @@ def record(action: str, what: object, *, by: User | None = None, way: str = "", 
         action=action,
         what=str(what)[:LONGEST],
         actor=by,
-        actor_name=str(by) if by else way,
+        actor_name=str(by)[:LONGEST] if by else way,
         way=way,
         address=address or "",
     )

@@ -208,8 +208,8 @@ def claim(worker: str) -> Source | None:
 
     One that was taken up too often comes back unclaimed, in `error`.
     """
-    now = timezone.now()
     with transaction_in_turn():
+        now = timezone.now()
         waiting = _waiting(now).order_by("updated_at").defer("content")
         # Two workers at once: each takes another one. SQLite has one writer, and knows no such locks.
         if connection.features.has_select_for_update_skip_locked:
@@ -230,8 +230,8 @@ def claim(worker: str) -> Source | None:
 
 def _waiting(now: datetime) -> models.QuerySet[Source]:
     """Sources without all their vectors that nobody is at work on."""
-    # Later than any claim lasts: the clock was set back since.
-    is_free = Q(claimed_until=None) | Q(claimed_until__lte=now) | Q(claimed_until__gt=now + LEASE)
+    # Far later than any claim lasts: the clock was set back since. A little later is one that was just made.
+    is_free = Q(claimed_until=None) | Q(claimed_until__lte=now) | Q(claimed_until__gt=now + 2 * LEASE)
     return Source.objects.filter(is_free, state__in=[State.CREATION, State.PROCESSING])
 
 

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.wire_fixtures", "tests.socket_fixtures"]
 
 PASSWORD = "a long enough password"
+collect_ignore_glob = leg.WITHOUT_DATABASE if leg.NAME == "postgres" else []
 
 
 def pytest_configure() -> None:
     """Tests run from a tree that `make` has not been through as well."""
     compile_messages()
+    if leg.NAME == "postgres":
+        leg.empty_quickly()
 
 
 @pytest.fixture(autouse=True)

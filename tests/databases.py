@@ -71,3 +71,44 @@ def _create(name: str, template: str = "template0") -> None:
     assert leg.SERVER is not None
     leg.SERVER.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     _known.add(name)
+
+
+@contextmanager
+def locked(data: Path, table: str) -> Iterator[None]:
+    """Nobody else can write to the table until the end of the block; in SQLite to no table."""
+    with connected(data) as connection:
+        if leg.SERVER is not None:
+            execute(connection, "BEGIN")
+            execute(connection, f"LOCK TABLE {table} IN SHARE MODE")
+        else:
+            execute(connection, "BEGIN IMMEDIATE")
+        yield
+        execute(connection, "ROLLBACK")
+
+
+REFUSING = """
+CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'disk is full' USING ERRCODE = 'disk_full'; END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON {table} EXECUTE FUNCTION refuses();
+"""
+
+
+@contextmanager
+def refusing(data: Path, table: str) -> Iterator[None]:
+    """As if the disk were full: no row goes into the table until the end of the block."""
+    raising = f"CREATE TRIGGER full_disk BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+    sql(data, raising if leg.SERVER is None else REFUSING.format(table=table))
+    try:
+        yield
+    finally:
+        sql(data, "DROP TRIGGER full_disk" if leg.SERVER is None else "DROP FUNCTION refuses CASCADE")
+
+
+def dump(data: Path) -> str:
+    """Every row, each on a line of its own with the name of its table."""
+    with connected(data) as connection:
+        if leg.SERVER is None:
+            return "\n".join(connection.iterdump())
+        tables = execute(connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        rows = [(name, row) for (name,) in tables for (row,) in execute(connection, f"SELECT t::text FROM {name} AS t")]  # noqa: S608
+        return "\n".join(f"{name} {row!r}" for name, row in rows)

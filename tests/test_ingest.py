@@ -353,3 +353,41 @@ def test_a_worker_that_was_killed_leaves_whole_batches_and_its_source_is_taken_u
     done = fresh(stored)
     assert (done.state, done.passages_done) == (State.VECTORIZED, done.passages_total)
     assert Vector.objects.count() == done.passages_total == words_in_index()
+
+
+# -- beside each other ----------------------------------------------------------------------------
+
+
+def test_a_long_text_is_cut_and_read_before_anything_is_locked(alice: User) -> None:
+    before = ingest.prepare("Book", BOOK)
+    assert all("words" in vars(draft) for draft in before.drafts)
+    stored = ingest.store(alice, title="Book", content=BOOK, groups=[], public=True, cut=before)
+    assert stored.passages_total == len(before.drafts)
+    assert found("word7") == ["Book"]
+
+
+def test_a_cut_of_another_text_is_not_stored(alice: User) -> None:
+    other = ingest.prepare("Tea", "It is steeped briefly.")
+    ingest.store(alice, title="Coffee", content="It is ground finely.", groups=[], public=True, cut=other)
+    assert found("ground") == ["Coffee"]
+    assert found("steeped") == []
+
+
+def test_workers_that_come_at_once_take_different_sources(alice: User) -> None:
+    for number in range(6):
+        ingest.store(alice, title=f"Tea {number}", content="Tea.", groups=[], public=True)
+    taken: list[Source] = []
+
+    def take(worker: str) -> None:
+        try:
+            while row := ingest.claim(worker):
+                taken.append(row)
+        finally:
+            connections.close_all()
+
+    workers = [threading.Thread(target=take, args=(f"worker {number}",)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(taken) == len({row.pk for row in taken}) == 6

@@ -70,8 +70,6 @@ def exact(rows: Floats, question: Floats, public_only: bool) -> list[int]:
 
 @pytest.mark.parametrize("public_only", [False, True])
 def test_the_graph_finds_what_comparing_finds(vectors: Floats, tended: Neighbours, public_only: bool) -> None:
-    vectors: Floats, tended: Neighbours, public_only: bool
-) -> None:
     visible = Source.objects.filter(is_public=True) if public_only else Source.objects.all()
     asked, hits = vectors[7::30], 0
     for question in asked:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from privategpt.llm.embedded import available
+from tests import databases
 from tests.running import Server, runs, until
 
 needs_model = pytest.mark.skipif(available() is not None, reason=str(available()))
@@ -47,8 +47,7 @@ def test_where_loopback_is_not_trusted_the_agent_has_a_token_that_no_list_of_pro
             assert not any("sba_" in line for line in server.command_lines().values())
             server.send(signal.SIGTERM)
             assert server.wait() == 0
-        with sqlite3.connect(tmp_path / "switchboard.sqlite3") as database:
-            digests += database.execute("SELECT digest FROM accounts_token").fetchall()
+        digests += [bytes(digest) for (digest,) in databases.sql(tmp_path, "SELECT digest FROM accounts_token")]
     assert ids[0] == ids[1]
     assert len(set(digests)) == len(digests) == 2  # one token at a time: the old key opens nothing
 

@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+from tests import databases
 from tests.socket_agent import Asked, FakeAgent, echo, silent, until
 from tests.socket_fixtures import NewWeb
 from tests.socket_server import Door, door_to
@@ -50,13 +51,11 @@ async def test_a_locked_database_delays_the_answer_and_loses_nothing(door: Door)
         await agent.answer(asked, conversation_id="" if asked.content == "opens none" else f"of {asked.content}")
 
     async with door.agent(opens_one, declares={"concurrency": 4}):
-        with door.web.database() as database:
-            database.execute("BEGIN IMMEDIATE")
+        with databases.locked(door.web.data, "relay_conversation"):
             waits = [door.asking(f"question {number}") for number in range(3)]
             assert (await door.ask("opens none")).status_code == 200
             await asyncio.sleep(0.05)
             assert not any(asking.done() for asking in waits)
-            database.execute("ROLLBACK")
         assert {(await asking).status_code for asking in waits} == {200}
         assert {("of question 0",), ("of question 1",), ("of question 2",)} <= set(door.web.sql(ROWS))
 
@@ -64,13 +63,8 @@ async def test_a_locked_database_delays_the_answer_and_loses_nothing(door: Door)
 async def test_a_database_that_refuses_is_no_answer_and_no_crash(door: Door) -> None:
     """503, and all is well again as soon as the database takes rows."""
     async with door.agent(echo):
-        door.web.sql(
-            "CREATE TRIGGER full BEFORE INSERT ON relay_conversation BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
-        )
-        try:
+        with databases.refusing(door.web.data, "relay_conversation"):
             replies = await asyncio.gather(*(door.ask() for _ in range(3)))
-        finally:
-            door.web.sql("DROP TRIGGER full")
         assert {reply.status_code for reply in replies} == {503}
         assert {reply.headers["Retry-After"] for reply in replies} == {"5"}
         assert replies[0].json() == {"error": "The answer came but could not be saved"}
