@@ -15,7 +15,9 @@ from privategpt.serving.hold import Alone, Held
 
 
 class Command(BaseCommand):
-    help = "Move everything from the SQLite database to the PostgreSQL that DATABASE_URL names. The server must not run."
+    help = (
+        "Move everything from the SQLite database to the PostgreSQL that DATABASE_URL names. The server must not run."
+    )
     requires_system_checks: list[str] = []  # `make check` runs them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
