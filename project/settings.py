@@ -240,6 +240,7 @@ ANSWERS_WAITING = whole("ANSWERS_WAITING", 512)
 ANSWERS_PER_USER = whole("ANSWERS_PER_USER", 32, least=1)
 ANSWER_SECONDS = number("ANSWER_SECONDS", 900, least=1)
 
+LOG_FORMATS = ("line", "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -250,7 +251,7 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "project.logs.Stderr",
-            "formatter": one_of("LOG_FORMAT", ("line", "json")) or "line",
+            "formatter": one_of("LOG_FORMAT", LOG_FORMATS) or "line",
         }
     },
     "root": {"handlers": ["stderr"], "level": text("LOG_LEVEL", "INFO").upper()},
