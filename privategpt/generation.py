@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from privategpt import prompts
+from privategpt import prompts, tally
 from privategpt.citing import Citing
 from privategpt.grounding import SOURCES, Grounded, Numbered, ground
 from privategpt.growing import Growing, Outcome
@@ -158,6 +158,7 @@ class Generation:
 
     async def _ground(self, visible: SourceQuerySet) -> Grounded:
         asked = self.asked
+        began = time.monotonic()
         search = database_sync_to_async(ground, thread_sensitive=False, executor=self._means.searching)  # type: ignore[arg-type]
         grounded: Grounded = await search(
             asked.message.question,
@@ -168,6 +169,7 @@ class Generation:
             ways=asked.ways,
         )
         self._time("searched")
+        tally.searched(time.monotonic() - began)
         return grounded
 
     def _backend(self, grounded: Grounded | None) -> Backend:
@@ -266,6 +268,7 @@ class Generation:
         self.message.state, self.message.error = outcome.state, outcome.error
         if self._saved.heard:
             self._saved.heard()
+        tally.answered(self.message.backend, outcome.state, self.trace, self.growing.length)
         self.growing.end(outcome)
         self._ended(self)
 

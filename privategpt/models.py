@@ -372,3 +372,26 @@ class Hour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H}:00"
+
+
+class Check(models.Model):
+    """A question that has to find this source: what an upgrade is rehearsed with."""
+
+    question = models.TextField()
+    source = models.ForeignKey(Source, models.CASCADE, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="None: all sources.",
+    )
+    place = models.PositiveSmallIntegerField(help_text="Among the sources found when it was stored.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.question[:80]

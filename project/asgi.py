@@ -1,7 +1,9 @@
 """The ASGI application: the fast lane, the agents' socket, Django."""
 
+import asyncio
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 from django.core.asgi import get_asgi_application
@@ -16,11 +18,15 @@ from django.conf import settings  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 from privategpt import desk  # noqa: E402
+from privategpt.serving import hold  # noqa: E402
+from project import tracing  # noqa: E402
 from project.guards import BodyLimit, RequestId  # noqa: E402
 from relay import exchange  # noqa: E402
 from relay.api.lane import AskLane  # noqa: E402
 from relay.consumers import Refused, refuse  # noqa: E402
 from relay.routing import websocket_urlpatterns  # noqa: E402
+
+hold.share(Path(settings.DATA_DIR))  # whatever server program runs this, no restore may begin
 
 
 async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
@@ -36,6 +42,7 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
         if message["type"] == "lifespan.shutdown":
             await desk.close()
             await exchange.close()
+            await asyncio.to_thread(tracing.close)
             await send({"type": "lifespan.shutdown.complete"})
             return
         await exchange.ready()
@@ -50,4 +57,4 @@ router: Any = ProtocolTypeRouter(
         "lifespan": lifespan,
     }
 )
-application = AskLane(router) if settings.RELAY_FAST_LANE else router
+application = tracing.traced(AskLane(router) if settings.RELAY_FAST_LANE else router)

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import Awaitable, Callable
-from itertools import count
 from typing import Any
+
+from project.metrics import request_ended
+from relay.ids import next_request_id, request_id, taken_up
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -23,21 +24,22 @@ class TooLarge(Exception):
 
 
 class RequestId:
-    """Puts `X-Request-Id` on every answer."""
+    """Puts `X-Request-Id` on every answer, the caller's own if it is a sane one, and counts the answer."""
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._prefix = secrets.token_hex(8)
-        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application; the id is also in `scope["request_id"]`."""
-        request_id = f"{self._prefix}-{next(self._numbers):x}"
-        scope["request_id"] = request_id
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        own_id = taken_up(given) if given else next_request_id()
+        scope["request_id"] = own_id.decode()
+        request_id.set(scope["request_id"])
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", own_id)]
+                request_ended(scope["method"], message["status"])
             await send(message)
 
         await self._app(scope, receive, stamped)

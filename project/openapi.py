@@ -27,6 +27,7 @@ ERRORS = {
     429: "Too many at once.",
     503: "The database or the model cannot be reached.",
     504: "The answer takes too long.",
+    507: "The server's disk is full.",
 }
 RELAY_ERROR = described.thing(error=described.TEXT)
 

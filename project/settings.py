@@ -151,6 +151,16 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "project.missing.form_refused"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
+# Who once came by TLS never comes without it again. Programs of this machine may, and whoever looks after it.
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if BEHIND_TLS else 0
+SECURE_SSL_REDIRECT = BEHIND_TLS
+SECURE_REDIRECT_EXEMPT = [r"^(health|ready|metrics|client/register|api/ask|api/connections)/?$"]
+# Of `check --deploy`. For all other names under this one's domain we cannot speak: W005, W021.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if not BEHIND_TLS:
+    # Plain HTTP on purpose, for this machine alone: cookies that want TLS would sign nobody in. What this silences is
+    # said by a check of our own as soon as others can reach the server (privategpt/checks.py).
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 
@@ -205,6 +215,7 @@ RELAY: dict[str, Any] = {
 AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)
 # Pages that may dial in from loopback without a credential. Any other page needs an agent token.
 AGENT_ORIGINS = names("AGENT_ORIGINS", "https://chat.openai.com,https://chatgpt.com")
+METRICS_TOKEN = text("METRICS_TOKEN")  # empty: only this machine reads /metrics
 RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words
@@ -241,11 +252,20 @@ ANSWERS_WAITING = whole("ANSWERS_WAITING", 512)
 ANSWERS_PER_USER = whole("ANSWERS_PER_USER", 32, least=1)
 ANSWER_SECONDS = number("ANSWER_SECONDS", 900, least=1)
 
+LOG_FORMATS = ("line", "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "project.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"()": "project.logs.LineFormatter"},
+        "json": {"()": "project.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "project.logs.Stderr",
+            "formatter": one_of("LOG_FORMAT", LOG_FORMATS) or "line",
+        }
+    },
     "root": {"handlers": ["stderr"], "level": text("LOG_LEVEL", "INFO").upper()},
     "loggers": {
         "uvicorn": {"level": "WARNING"},

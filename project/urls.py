@@ -2,9 +2,11 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.decorators.csrf import csrf_exempt
 
 from privategpt.pages.signing import admin_sign_in
 from project import docs
+from project.metrics import Metrics
 
 handler400 = "relay.api.views.bad_request"
 handler404 = "project.missing.not_found"
@@ -12,6 +14,7 @@ handler500 = "project.missing.failed"
 
 urlpatterns = [
     path("", include("relay.api.urls")),
+    path("metrics", csrf_exempt(Metrics.as_view()), name="metrics"),  # it does nothing but tell
     path("api/schema", docs.SchemaFile.as_view(), name="schema"),
     path("api/docs", docs.Docs.as_view(), name="docs"),
     path("api/v1/", include("privategpt.api.urls")),

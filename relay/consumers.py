@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from relay import exchange, frames, registry
-from relay.ids import fresh_id
+from relay.ids import fresh_id, next_request_id, request_id
 from relay.loopback import is_loopback
 from relay.pool import Agent
 from relay.watch import POLICY, ping
@@ -45,6 +45,7 @@ class AgentConsumer(AsyncConsumer):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         """Serves the socket; returns when it is closed by either side."""
         await receive()  # websocket.connect
+        request_id.set(next_request_id().decode())  # of the whole socket
         relay = exchange.current()
         relay.sockets += 1  # before anything is awaited: many may knock at once
         try:
@@ -206,7 +207,10 @@ async def refuse(scope: Scope, send: Send, refusal: Refused) -> None:
         await send({"type": "websocket.close"})
         return
     body = msgspec.json.encode({"error": str(refusal)})
-    headers = [(b"content-type", b"application/json; charset=utf-8"), (b"x-request-id", fresh_id().encode())]
+    headers = [
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"x-request-id", request_id.get().encode() or next_request_id()),
+    ]
     if refusal.status == 503:
         headers.append((b"retry-after", b"5"))
     await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})

@@ -32,6 +32,7 @@ from relay.ids import fresh_id
 from relay.lending import Lending
 from relay.limits import RETRIES, Limits
 from relay.pool import Agent, AgentLeft, Pool, QueueFull, TooManyAsks, Waiter
+from relay.tally import Tally
 
 __all__ = [
     "AgentBusy",
@@ -131,6 +132,7 @@ class Dispatcher:
         self.lending = Lending(self)
         self.on_left: Callable[[Agent], None] | None = None  # hears of this process's agents
         self.is_cut_off = False  # from the other processes, where there may be some
+        self.tally = Tally()
         self.waiters: set[Waiter] = set()
 
     # -- asking ---------------------------------------------------------------------------------
@@ -145,15 +147,22 @@ class Dispatcher:
         if self.draining:
             raise Draining
         self.asks += 1
+        began, outcome = time.monotonic(), "abandoned"
         try:
-            deadline = time.monotonic() + self.limits.ask_timeout
+            deadline = began + self.limits.ask_timeout
             question.message_id = question.message_id or fresh_id()
             question.parent_id = question.parent_id or fresh_id()
-            if question.conversation_id:
-                return await self._continue(question, deadline)
-            return await self._open(question, deadline)
+            put = self._continue if question.conversation_id else self._open
+            answer = await put(question, deadline)
+        except Exception as fault:
+            outcome = type(fault).__name__
+            raise
+        else:
+            outcome = "answered"
+            return answer
         finally:
             self.asks -= 1
+            self.tally.ended(outcome, question.waited, time.monotonic() - began)
 
     async def _open(self, question: Question, deadline: float) -> frames.Answer:
         failed: list[Agent] = []

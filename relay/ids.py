@@ -1,6 +1,8 @@
 """Fresh version 4 UUIDs in lower case, cheaper than `uuid.uuid4` by drawing many random bytes at a time."""
 
 import os
+import re
+from contextvars import ContextVar
 from itertools import count
 
 _POOL = 256  # ids for each call to the system's random source
@@ -22,6 +24,16 @@ _numbers = count(1)
 def next_request_id() -> bytes:
     """Unique over processes and restarts, and cheap: this process's random start and a number."""
     return b"%s-%x" % (_start.encode(), next(_numbers))
+
+
+# Of the request that is being worked on: logged with whatever is logged meanwhile.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+_SANE = re.compile(rb"[A-Za-z0-9-]{1,64}")
+
+
+def taken_up(given: bytes) -> bytes:
+    """A caller's own request id, if it can do no harm in a header and a log; else a new one."""
+    return given if _SANE.fullmatch(given) else next_request_id()
 
 
 def _shaped(digits: str) -> str:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError
@@ -58,7 +59,8 @@ class Watch:
         if self._task is None:
             now = time.monotonic()
             self._due = {chore: now + wait for chore, wait in self._due.items()}
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            # In no request's context: what the clock logs is not about the one that happened to start it.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def stop(self) -> None:
         """Writes what is still to be written, and ends."""

@@ -36,10 +36,10 @@ LAYERS = {
         {"pool", "conversations", "commits"},
         {"links", "carrier"},
         {"notes"},
-        {"failures", "frames", "gojson", "ids", "limits", "models"},
+        {"failures", "frames", "gojson", "ids", "limits", "models", "tally"},
     ],
     "privategpt": [
-        {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management"},  # how it is asked
+        {"api", "openai_api", "pages", "urls", "admin", "templatetags", "management", "checks"},  # how it is asked
         # what is done
         {
             "answers",
@@ -54,6 +54,7 @@ LAYERS = {
             "manual",
             "agent",
             "serving",
+            "operations",
         },
         # means: no request in here, values go in and out
         {
@@ -70,6 +71,7 @@ LAYERS = {
             "writing",
             "orphan",
             "waking",
+            "tally",
         },
         {"models"},  # nouns
     ],

@@ -122,10 +122,18 @@ def understood(fault: Exception) -> Refusal:
             return Refusal(409, "What this rests on was changed or deleted just now; look again.", headers=LATER)
         case follow.TooManyFollowers():
             return Refusal(503, "Too many answers are being followed.", headers=LATER)
+        case OperationalError() if is_full(fault):
+            logger.error("The disk is full: nothing can be saved. (%s)", fault)
+            return Refusal(507, "The server's disk is full; nothing was saved.", headers=LATER)
         case OperationalError() | InterfaceError():
             return Refusal(503, "The database is busy or cannot be reached.", headers=LATER)
     logger.error("A request failed in a way that nobody foresaw.", exc_info=fault)
     return Refusal(500, "Internal error.")
+
+
+def is_full(fault: OperationalError) -> bool:
+    """SQLite's words for it, and PostgreSQL's."""
+    return any(words in str(fault) for words in ("is full", "No space left", "disk I/O error"))
 
 
 def _by_field(detail: Any) -> dict[str, list[str]]:

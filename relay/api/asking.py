@@ -30,12 +30,15 @@ async def answer_ask(
         body = await read_body()
         question = shapes.question(body, owner)
         if idempotency:
-            return await _answer_once(relay, question, idempotency, body)
-        return _reply(question, gojson.encode(await relay.dispatcher.ask(question)))
+            reply = await _answer_once(relay, question, idempotency, body)
+        else:
+            reply = _reply(question, gojson.encode(await relay.dispatcher.ask(question)))
     except ClientLeft:
         raise
     except Exception as fault:
-        return refusal(fault)
+        reply = refusal(fault)
+    relay.dispatcher.tally.replies[reply.status] += 1
+    return reply
 
 
 async def _answer_once(

@@ -9,7 +9,7 @@ from django.conf import settings
 from relay import exchange
 from relay.api.asking import answer_ask
 from relay.api.replies import ClientLeft, Reply, TooLarge, TooSlow
-from relay.ids import next_request_id
+from relay.ids import next_request_id, request_id, taken_up
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -41,7 +41,7 @@ class AskLane:
 
 
 async def _ask(scope: Scope, receive: Receive, send: Send) -> None:
-    authorization, idempotency, length = [], [], b""
+    authorization, idempotency, length, name_given = [], [], b"", b""
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization.append(value)
@@ -49,6 +49,10 @@ async def _ask(scope: Scope, receive: Receive, send: Send) -> None:
             idempotency.append(value)
         elif name == b"content-length":
             length = value
+        elif name == b"x-request-id":
+            name_given = value
+    own_id = taken_up(name_given) if name_given else next_request_id()
+    request_id.set(own_id.decode())
     relay = exchange.current()
     leaving = _Leaving(receive, relay.limits.max_ask_bytes)
     try:
@@ -61,14 +65,14 @@ async def _ask(scope: Scope, receive: Receive, send: Send) -> None:
         raise
     finally:
         leaving.stop()
-    await _send_reply(send, reply)
+    await _send_reply(send, reply, own_id)
 
 
-async def _send_reply(send: Send, reply: Reply) -> None:
+async def _send_reply(send: Send, reply: Reply, own_id: bytes) -> None:
     headers = [
         *_HEADERS,
         (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", next_request_id()),
+        (b"x-request-id", own_id),
     ]
     headers += [(name.encode(), value.encode()) for name, value in reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.utils.module_loading import import_string
 from privategpt import orphan
 from privategpt.serving import database, firststart, redis
 from privategpt.serving.children import CLOSING, PARTS, Crew, children
+from privategpt.serving.hold import Held, share
 from privategpt.serving.listener import CannotListen, Site, inherited, listen
 from privategpt.serving.run import DoesNotStart, Run
 from privategpt.serving.screen import Welcome
@@ -51,7 +53,7 @@ class Command(BaseCommand):
                 part(number, crew)
             else:
                 self._run(number, admin_key.strip(), crew)
-        except (CannotListen, database.NotReady, firststart.BadSetting, DoesNotStart) as error:
+        except (CannotListen, Held, database.NotReady, firststart.BadSetting, DoesNotStart) as error:
             raise CommandError(str(error)) from error
 
     def _run(self, number: int, admin_key: str, crew: Crew) -> None:
@@ -60,6 +62,7 @@ class Command(BaseCommand):
         os.umask(0o077)  # the database and its copies are nobody else's
         redis.check(settings.REDIS_URL)
         listener, site = listen(settings.HOST, number)
+        share(Path(settings.DATA_DIR))
         was_empty = database.prepare()
         firststart.check_administrator()
         connections.close_all()  # from here on the database is the children's
@@ -87,8 +90,9 @@ def port_number(text: str | None) -> int:
 
 
 def web_server(port: int) -> None:
-    """The web server in this process, until a signal ends it. Raises BadSetting, NotReady."""
+    """The web server in this process, until a signal ends it. Raises BadSetting, Held, NotReady."""
     listener = inherited()
+    share(Path(settings.DATA_DIR))
     if listener is None:  # whoever opened it has looked, and what it starts again comes up while others are away
         redis.check(settings.REDIS_URL)
         database.check()

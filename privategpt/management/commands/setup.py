@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from privategpt import manual
 from privategpt.serving import database, firststart
+from privategpt.serving.hold import Held, share
 
 
 class Command(BaseCommand):
@@ -20,9 +22,10 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         os.umask(0o077)  # the database and its copies are nobody else's
         try:
+            share(Path(settings.DATA_DIR))
             database.prepare()
             firststart.check_administrator()
-        except (database.NotReady, firststart.BadSetting) as error:
+        except (Held, database.NotReady, firststart.BadSetting) as error:
             raise CommandError(str(error)) from error
         administrator = firststart.first_administrator()
         manual.load()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from privategpt import orphan
 from privategpt.retrieval.embedding_process import Client, socket_path
+from privategpt.serving.hold import Held, share
 from privategpt.worker import Worker
 
 LAST_RESORT = 10.0  # seconds to end in order after the parent's death
@@ -25,6 +27,10 @@ class Command(BaseCommand):
 
     def handle(self, *, once: bool, **options: Any) -> None:
         orphan.end_with_parent(LAST_RESORT)
+        try:
+            share(Path(settings.DATA_DIR))
+        except Held as reason:
+            raise CommandError(str(reason)) from reason
         worker = Worker(Client(socket_path(settings.DATA_DIR)))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())

