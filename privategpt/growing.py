@@ -7,7 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from privategpt.llm.base import InLine
 
 COALESCE = 0.03  # seconds between two wake-ups: thirty a second look like a stream to anybody
 
@@ -31,6 +34,7 @@ class Growing:
         self._woken_at = float("-inf")
         self.length = 0
         self.sources: Sequence[dict[str, Any]] | None = None  # None: not searched yet
+        self.place: InLine | None = None  # None: it never had to wait for somebody who answers
         self.outcome: Outcome | None = None
 
     @property
@@ -52,6 +56,10 @@ class Growing:
         before = self._woken_at
         self._wake()
         self._woken_at = before
+
+    def stand(self, place: InLine) -> None:
+        self.place = place
+        self._wake()
 
     def end(self, outcome: Outcome) -> None:
         """A second end changes nothing."""

@@ -32,7 +32,7 @@ LAYERS = {
         {"api", "consumers", "routing", "admin"},
         {"exchange", "loopback"},
         {"dispatch", "watch", "repeats", "registry"},
-        {"pool", "conversations", "commits"},
+        {"pool", "line", "conversations", "commits"},
         {"frames", "gojson", "ids", "limits", "models"},
     ],
     "privategpt": [

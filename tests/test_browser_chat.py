@@ -267,9 +267,9 @@ def test_search_finds_while_one_types(place: Stage) -> None:
 
 def test_no_sources_is_kept_and_nothing_is_cited(place: Stage) -> None:
     with place.page() as page:
-        page.click("[data-scope]")
+        page.click("[popovertarget=scope]")
         page.check("[name=scope][value=none]")
-        assert "No sources" in page.inner_text("[data-scope]")
+        assert "No sources" in page.inner_text("[popovertarget=scope]")
         page.keyboard.press("Escape")
         place.writer.will_say("From memory [1].")
         ask(page, "Who are you?")
@@ -277,7 +277,7 @@ def test_no_sources_is_kept_and_nothing_is_cited(place: Stage) -> None:
         finished(page)
         assert page.locator(".source").count() == 0
         page.reload()
-        assert "No sources" in page.inner_text("[data-scope]")
+        assert "No sources" in page.inner_text("[popovertarget=scope]")
         assert "source [1]" not in str(place.writer.served.requests[-1].body)
 
 
