@@ -39,7 +39,8 @@ class Event:
 
 
 async def events(message_id: UUID, after: int = 0) -> AsyncIterator[Event]:
-    """What there is behind `after` characters and all that still comes; ends after `done`.
+    """What there is behind `after` characters and all that still comes; ends after `done`, or without it when this
+    process goes and the answer is another's.
 
     Sources are told to those who begin at the beginning. Raises Message.DoesNotExist, TooManyFollowers.
     """
@@ -54,6 +55,8 @@ async def events(message_id: UUID, after: int = 0) -> AsyncIterator[Event]:
             if not has_sources and growing.sources is not None:
                 has_sources = True
                 yield Event("sources", 0, growing.sources)
+            if growing.is_left:
+                return
             if not (has_sources or growing.outcome):
                 await changed.wait()
             elif growing.length > sent:

@@ -36,6 +36,7 @@ class Growing:
         self.sources: Sequence[dict[str, Any]] | None = None  # None: not searched yet
         self.place: InLine | None = None  # None: it never had to wait for somebody who answers
         self.outcome: Outcome | None = None
+        self.is_left = False  # nobody here tells its followers of it any more; it may go on elsewhere
 
     @property
     def text(self) -> str:
@@ -66,6 +67,11 @@ class Growing:
         if self.outcome is None:
             self.outcome = outcome
             self._wake()
+
+    def leave(self) -> None:
+        """Sends its followers away, who may ask another process."""
+        self.is_left = True
+        self._wake()
 
     def next_change(self) -> asyncio.Event:
         """Set at the next change. To be taken before reading, so that no change falls in between."""

@@ -17,7 +17,7 @@ from typing import Protocol
 from django.db import DatabaseError, close_old_connections, connection
 
 from privategpt import ingest
-from privategpt.models import Message, Source
+from privategpt.models import Chat, Message, Source
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import BATCH, Embedded
 from privategpt.retrieval.index import passage_text
@@ -28,7 +28,7 @@ IDLE = 0.5  # seconds between two looks for work
 HEARTBEAT = 5.0  # seconds; a sixth of the lease
 NO_EMBEDDER = 2.0  # seconds between two looks for an embedder; doubles up to
 LONGEST_WAIT = 30.0
-TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for deleted sources
+TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for what was deleted
 PROBE = "Is anybody there?"
 
 
@@ -97,6 +97,7 @@ class Worker:
             self._tidied = time.monotonic()
             Message.objects.lost().fail()
             ingest.purge()
+            Chat.objects.purge()
 
     def _embed(self, source: Source, embedder: str) -> None:
         with Heartbeat(source, self.name):

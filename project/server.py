@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import resource
@@ -41,6 +42,12 @@ class DrainingServer(uvicorn.Server):
                 relay.hang_up()
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers that are still growing end first, and their streams with them: no reader's line just breaks."""
+        ending = asyncio.create_task(desk.close())
+        await super().shutdown(sockets)
+        await ending
 
     def _drained(self, until: float) -> bool:
         relay, answers = exchange.peek(), desk.peek()
