@@ -114,7 +114,7 @@ class Server:
     def _start(self) -> None:
         folder = Path(self._folder.name)
         environment = (
-            os.environ | {"DATA_DIR": str(folder / "data"), "BUILTIN_AGENT": "off", "EMBEDDER": "off"} | self._settings
+            os.environ | {"DATA_DIR": str(self.data), "BUILTIN_AGENT": "off", "EMBEDDER": "off"} | self._settings
         )
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -134,6 +134,11 @@ class Server:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    @property
+    def data(self) -> Path:
+        """Its data folder."""
+        return Path(self._folder.name) / "data"
 
     def log(self) -> str:
         """The end of what it wrote."""
