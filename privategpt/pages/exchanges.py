@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from django.template.loader import render_to_string
 from django.utils.formats import number_format
@@ -178,8 +177,7 @@ def entry(
 ) -> Entry:
     """The entry in the margin for a passage that the reader may see."""
     path = STEP.join(part for part in heading.split(SEPARATOR) if part and part != title)
-    where = urlencode({"start": place[0], "end": place[1]})
-    url = f"/sources/{source}/?{where}#passage"
+    url = f"/sources/{source}/?start={place[0]}&end={place[1]}#passage"
     return Entry(number, title or gettext("Untitled"), path, _plain(context, heading), url, is_named)
 
 
