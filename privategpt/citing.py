@@ -14,6 +14,11 @@ TOKEN = re.compile(rf"{MARKER.pattern}|`+|\n[ \t]*\n")
 NUMBER = re.compile(r"\d+")
 
 
+def numbers_in(marker: str) -> list[int]:
+    """The numbers that it names, each once."""
+    return list(dict.fromkeys(int(number) for number in NUMBER.findall(marker)))
+
+
 class Citing:
     """Fed with an answer piece by piece. `cited` are the supplied numbers that it has named so far."""
 
@@ -57,7 +62,7 @@ class Citing:
             self._code = ""
 
     def _marker(self, found: str) -> str:
-        numbers = dict.fromkeys(int(number) for number in NUMBER.findall(found))
+        numbers = numbers_in(found)
         known = [number for number in numbers if number in self._supplied]
         self.cited.update(known)
         if not known:

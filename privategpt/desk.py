@@ -117,7 +117,9 @@ class Desk:
                 generation.discard(error)
 
     async def close(self) -> None:
-        """Ends what is under way; what was written so far is kept."""
+        """Ends what is under way; what was written so far is kept. Followers of other processes' answers are let go."""
+        for watched in self.watched.values():
+            watched.growing.leave()
         for generation in list(self.running.values()):
             generation.stop(State.FAILED, "The server was stopped before the answer was complete; ask again.")
         tasks = [generation.task for generation in self.running.values()]

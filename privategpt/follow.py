@@ -16,6 +16,7 @@ from django.db.models.functions import Substr
 from privategpt import desk
 from privategpt.generation import citation_data
 from privategpt.growing import Growing, Outcome
+from privategpt.llm.base import InLine
 from privategpt.models import Citation, Message, Source
 
 POLL = 0.2  # seconds between two looks at the row of an answer that another process makes
@@ -31,26 +32,33 @@ class TooManyFollowers(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`sources`: a list of citations, once, before all text. `delta`: text, which ends at `offset`.
-    `done`: {"state", "error"}, last."""
+    """`place`: an `InLine`, while no text has come. `sources`: a list of citations, once, before all text.
+    `delta`: text, which ends at `offset`. `done`: {"state", "error"}, last."""
 
-    kind: Literal["sources", "delta", "done"]
+    kind: Literal["place", "sources", "delta", "done"]
     offset: int
     data: Any
 
 
 async def events(message_id: UUID, after: int = 0) -> AsyncIterator[Event]:
-    """What there is behind `after` characters and all that still comes; ends after `done`.
+    """What there is behind `after` characters and all that still comes; ends after `done`, or without it when this
+    process goes and the answer is another's.
 
     Sources are told to those who begin at the beginning. Raises Message.DoesNotExist, TooManyFollowers.
     """
     async with _growing(message_id) as growing:
         sent, has_sources = after, after > 0
+        place = None
         while True:
             changed = growing.next_change()
+            if growing.place != place and not growing.length:
+                place = growing.place
+                yield Event("place", 0, place)
             if not has_sources and growing.sources is not None:
                 has_sources = True
                 yield Event("sources", 0, growing.sources)
+            if growing.is_left:
+                return
             if not (has_sources or growing.outcome):
                 await changed.wait()
             elif growing.length > sent:
@@ -156,6 +164,8 @@ class Watched:
     def _take(self, look: _Look) -> None:
         if look.sources is not None:
             self.growing.show_sources(look.sources)
+        if look.place != self.growing.place and (look.place or self.growing.place):
+            self.growing.stand(look.place or InLine(0))
         self.growing.append(look.text)
         if look.outcome:
             self.growing.end(look.outcome)
@@ -167,6 +177,7 @@ class Watched:
 class _Look:
     text: str
     sources: list[dict[str, Any]] | None
+    place: InLine | None
     outcome: Outcome | None
 
 
@@ -174,11 +185,12 @@ def _look(pk: UUID, growing: Growing) -> _Look:
     """What the row has beyond what is known. A lost answer is ended by whoever looks."""
     Message.objects.filter(pk=pk).lost().fail()
     rows = Message.objects.filter(pk=pk).annotate(more=Substr("answer", growing.length + 1))
-    state, error, more = rows.values_list("state", "error", "more").get()
+    state, error, more, trace = rows.values_list("state", "error", "more", "trace").get()
     is_over = state not in UNDER_WAY
     wants_sources = growing.sources is None and (is_over or state == Message.State.ANSWERING)
     sources = _sources(pk) if wants_sources else None
-    return _Look(more or "", sources, Outcome(state, error) if is_over else None)
+    place = InLine(**trace["line"]) if "line" in trace and not is_over else None
+    return _Look(more or "", sources, place, Outcome(state, error) if is_over else None)
 
 
 def _sources(pk: UUID) -> list[dict[str, Any]]:

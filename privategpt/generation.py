@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from channels.db import database_sync_to_async
@@ -20,7 +20,7 @@ from privategpt import prompts, tally
 from privategpt.citing import Citing
 from privategpt.grounding import SOURCES, Grounded, Numbered, ground
 from privategpt.growing import Growing, Outcome
-from privategpt.llm.base import Backend, BackendError, Usage
+from privategpt.llm.base import Backend, BackendError, InLine, Usage
 from privategpt.llm.matter import Matter, Particular
 from privategpt.llm.quoting import QuotingBackend
 from privategpt.models import ANSWER_LEASE, Citation, Message, SourceQuerySet
@@ -151,6 +151,8 @@ class Generation:
             async for piece in pieces:
                 if isinstance(piece, Usage):
                     self.trace["tokens"] = {"prompt": piece.prompt_tokens, "answer": piece.completion_tokens}
+                elif isinstance(piece, InLine):
+                    self._stand(piece)
                 else:
                     self._write(piece.text)
         if self._citing:
@@ -222,6 +224,14 @@ class Generation:
             score=each.score,
         )
 
+    def _stand(self, place: InLine) -> None:
+        """In line, or out of it; the row says so too, for pages and for other processes."""
+        self.growing.stand(place)
+        self.trace.pop("line", None)
+        if place.place:
+            self.trace["line"] = asdict(place)
+        self._means.saver.touch(self._saved, within=0)
+
     def _write(self, piece: str) -> None:
         if not self.growing.length:
             self._time("first")
@@ -235,12 +245,14 @@ class Generation:
 
     def _save(self) -> Save:
         """The row as it is to be just now."""
-        values = {
+        values: dict[str, Any] = {
             "answer": self.growing.text,
             "state": State.ANSWERING,
             "backend": self.message.backend,
             "claimed_until": timezone.now() + ANSWER_LEASE,
         }
+        if self.growing.place:
+            values["trace"] = {**self.trace, "times": {**self.trace["times"]}}  # written by another thread
         return Save(self.message.pk, values, self._new_citations)
 
     def _finish(self, outcome: Outcome) -> None:
@@ -248,6 +260,7 @@ class Generation:
             return
         self._is_finishing = True
         self._time("done")
+        self.trace.pop("line", None)
         cited = sorted(self._citing.cited) if self._citing else []
         self.trace["cited"] = cited
         message = self.message

@@ -7,7 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from privategpt.llm.base import InLine
 
 COALESCE = 0.03  # seconds between two wake-ups: thirty a second look like a stream to anybody
 
@@ -31,7 +34,9 @@ class Growing:
         self._woken_at = float("-inf")
         self.length = 0
         self.sources: Sequence[dict[str, Any]] | None = None  # None: not searched yet
+        self.place: InLine | None = None  # None: it never had to wait for somebody who answers
         self.outcome: Outcome | None = None
+        self.is_left = False  # nobody here tells its followers of it any more; it may go on elsewhere
 
     @property
     def text(self) -> str:
@@ -53,11 +58,20 @@ class Growing:
         self._wake()
         self._woken_at = before
 
+    def stand(self, place: InLine) -> None:
+        self.place = place
+        self._wake()
+
     def end(self, outcome: Outcome) -> None:
         """A second end changes nothing."""
         if self.outcome is None:
             self.outcome = outcome
             self._wake()
+
+    def leave(self) -> None:
+        """Sends its followers away, who may ask another process."""
+        self.is_left = True
+        self._wake()
 
     def next_change(self) -> asyncio.Event:
         """Set at the next change. To be taken before reading, so that no change falls in between."""

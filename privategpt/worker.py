@@ -18,7 +18,7 @@ from django.db import DatabaseError, close_old_connections, connection
 
 from privategpt import figures, ingest
 from privategpt.llm import relay_status
-from privategpt.models import Message, Source
+from privategpt.models import Chat, Message, Source
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import BATCH, Embedded
 from privategpt.retrieval.index import passage_text
@@ -31,7 +31,7 @@ HEARTBEAT = 5.0  # seconds; a sixth of the lease
 NO_EMBEDDER = 2.0  # seconds between two looks for an embedder; doubles up to
 LONGEST_WAIT = 30.0
 COUNT = 30.0  # seconds between two looks for hours to be counted for the dashboard
-TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for deleted sources
+TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for what was deleted
 PROBE = "Is anybody there?"
 
 
@@ -102,6 +102,7 @@ class Worker:
             self._tidied = time.monotonic()
             Message.objects.lost().fail()
             ingest.purge()
+            Chat.objects.purge()
             index().tend()
         if time.monotonic() - self._counted > COUNT:
             self._counted = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import resource
@@ -65,6 +66,12 @@ class DrainingServer(uvicorn.Server):
         elif self._leave_until is not None:
             self.should_exit = self._left(self._leave_until)
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers that are still growing end first, and their streams with them: no reader's line just breaks."""
+        ending = asyncio.create_task(desk.close())
+        await super().shutdown(sockets)
+        await ending
 
     def _drained(self, until: float) -> bool:
         relay, answers = exchange.peek(), desk.peek()

@@ -70,6 +70,7 @@ MIDDLEWARE = [
     "privategpt.api.door.ApiDoor",
     "django.middleware.security.SecurityMiddleware",
     "project.headers.ContentPolicy",
+    "project.static.HashedFiles",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -174,6 +175,10 @@ STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served from the packages themselves: nothing to collect before the first start.
 WHITENOISE_USE_FINDERS = True
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "project.static.HashedStorage"},
+}
 
 REST_FRAMEWORK = {
     # The browsable API had script injections of its own; programs want JSON.

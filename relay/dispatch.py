@@ -31,6 +31,7 @@ from relay.failures import (
 from relay.ids import fresh_id
 from relay.lending import Lending
 from relay.limits import RETRIES, Limits
+from relay.line import Pace, Standing
 from relay.pool import Agent, AgentLeft, Pool, QueueFull, TooManyAsks, Waiter
 from relay.tally import Tally
 
@@ -70,6 +71,8 @@ class Question(msgspec.Struct, eq=False):
     on_delta: Callable[[str], None] | None = None
     on_late: Callable[[frames.Answer], None] | None = None
     last_resort: Callable[[Agent], bool] | None = None  # agents that are asked only when there are no others
+    is_patient: bool = False  # waits for an agent as long as the ask may take at all
+    waiter: Waiter | None = None  # its place in the queue, while it has one
     waited: float = 0.0  # seconds in the queue
     shown: bool = False  # a delta was passed on
 
@@ -98,6 +101,7 @@ class Pending(msgspec.Struct, eq=False):
     future: asyncio.Future[frames.Answer]
     deadline: float  # monotonic
     heard: float  # monotonic: given to the agent, or its last delta
+    given: float  # monotonic
     task: asyncio.Task[Any] | None = None  # while the frame is being written
     deltas: list[str] = []
     size: int = 0
@@ -134,6 +138,7 @@ class Dispatcher:
         self.is_cut_off = False  # from the other processes, where there may be some
         self.tally = Tally()
         self.waiters: set[Waiter] = set()
+        self.pace = Pace()
 
     # -- asking ---------------------------------------------------------------------------------
 
@@ -163,6 +168,11 @@ class Dispatcher:
         finally:
             self.asks -= 1
             self.tally.ended(outcome, question.waited, time.monotonic() - began)
+
+    def standing(self, question: Question) -> Standing | None:
+        """Where it stands in line; None when it does not wait for any agent."""
+        waiter = question.waiter
+        return self.pace.standing(self.pool, waiter) if waiter and not waiter.future.done() else None
 
     async def _open(self, question: Question, deadline: float) -> frames.Answer:
         failed: list[Agent] = []
@@ -242,14 +252,16 @@ class Dispatcher:
         if not (self.pool.agents or self.pool.expects):
             raise NoAgents
         waiter = self.pool.enqueue(question.owner, agent=agent, avoid=tuple(avoid), again=again)
-        waiter.until = min(waiter.since + self.limits.queue_wait, deadline)
+        waiter.until = deadline if question.is_patient else min(waiter.since + self.limits.queue_wait, deadline)
         self.waiters.add(waiter)
+        question.waiter = None if agent else waiter
         try:
             return await waiter.future
         except BaseException:
             self.pool.withdraw(waiter, agent)
             raise
         finally:
+            question.waiter = None
             self.waiters.discard(waiter)
             question.waited += time.monotonic() - waiter.since
 
@@ -259,14 +271,15 @@ class Dispatcher:
             self.pool.release(agent)
             raise AgentGone("The agent went away before it was asked.")
         future: asyncio.Future[frames.Answer] = asyncio.get_running_loop().create_future()
-        pending = Pending(fresh_id(), question, agent, future, deadline, time.monotonic())
+        now = time.monotonic()
+        pending = Pending(fresh_id(), question, agent, future, deadline, heard=now, given=now)
         agent.pending[pending.id] = pending
         pending.task = asyncio.current_task()
         agent.asked_at = time.time()
         try:
             await agent.ask(pending.id, question.owner, question.request(agent))
             pending.task = None
-            return await future
+            answer = await future
         except OSError as fault:
             raise AgentGone("The agent's connection was lost.") from fault
         except asyncio.CancelledError:
@@ -276,6 +289,9 @@ class Dispatcher:
                     raise reason from None
             self._give_up(pending)
             raise
+        else:
+            self.pace.note(time.monotonic() - pending.given)
+            return answer
         finally:
             pending.task = None
             self._settle(pending)

@@ -169,6 +169,17 @@ class FairQueue:
                     return waiter
         return None
 
+    def place(self, waiter: Waiter) -> int:
+        """How many turns there are until it is served, its own included, if no agent is avoided."""
+        own = self._lines[waiter.user].index(waiter)
+        turns, is_ahead = own + 1, True
+        for user, line in self._lines.items():
+            if user == waiter.user:
+                is_ahead = False
+            else:
+                turns += min(len(line), own + is_ahead)
+        return turns
+
     def take(self, waiter: Waiter) -> None:
         """Takes it out to be served; the user's next one has to let the other users go first."""
         self.remove(waiter)

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.staticfiles import finders
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -357,10 +356,3 @@ def test_pages_hold_no_inline_script_and_no_inline_style(alice: User) -> None:
         assert "<script>" not in html
         assert " on" + "click" not in html
         assert "script-src 'self'" in response["Content-Security-Policy"]
-
-
-def test_the_script_is_small() -> None:
-    found = finders.find("js/chat.js")
-    assert found
-    with open(found, "rb") as file:  # noqa: PTH123
-        assert len(file.read()) < 8_000

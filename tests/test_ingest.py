@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import Group, User
 from privategpt import ingest
-from privategpt.models import Passage, Source, Vector
+from privategpt.models import UNDO_TIME, Chat, Passage, Source, Vector
 from privategpt.retrieval.search import search
 from privategpt.worker import Worker
 from tests.answering import group, source
@@ -320,6 +320,23 @@ def test_a_worker_that_is_told_to_stop_gives_its_source_back(tea: Group, embeddi
     assert 0 < row.passages_done < row.passages_total
     Worker(embedding).drain()
     assert fresh(stored).passages_done == row.passages_total == len(embedding.texts)
+
+
+def test_the_worker_erases_chats_that_nobody_brought_back(alice: User, embedding: FakeEmbedding) -> None:
+    gone, kept = (Chat.objects.create(owner=alice, deleted_at=timezone.now()) for _ in range(2))
+    Chat.objects.filter(pk=gone.pk).update(deleted_at=timezone.now() - UNDO_TIME)
+    worker = Worker(embedding)
+
+    def work() -> None:
+        worker.run()
+        connections.close_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until(lambda: not Chat.objects.filter(pk=gone.pk).exists(), "the end of the deleted chat")
+    worker.stop()
+    thread.join(10)
+    assert Chat.objects.filter(pk=kept.pk).exists()
 
 
 def test_another_embedder_makes_its_own_vectors(tea: Group, embedding: FakeEmbedding) -> None:

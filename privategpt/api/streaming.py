@@ -1,4 +1,5 @@
-"""An answer as server-sent events: `sources` once, `delta` many, `done` with what the plain call returns.
+"""An answer as server-sent events: `place` while it waits in line, `sources` once, `delta` many, `done` with what the
+plain call returns.
 
 Each event's id says how far the answer has come, so a stream that broke is taken up behind it by Last-Event-ID."""
 
@@ -64,6 +65,9 @@ async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator
         async for event in _checked(view, follow.events(message.pk, after)):
             if event is None:
                 yield KEEP_ALIVE
+                continue
+            if event.kind == "place":
+                yield _event("place", None, 0, {"place": event.data.place, "seconds": event.data.seconds})
                 continue
             if not told:
                 told = True

@@ -30,6 +30,18 @@ class Usage:
     completion_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class InLine:
+    """The question waits until somebody can answer it; comes before all text, again whenever it has changed.
+
+    `place` 1 is next, 0 says that it was taken up. `seconds` is a guess, or None; `at_work` counts those who answer.
+    """
+
+    place: int
+    seconds: float | None = None
+    at_work: int = 0
+
+
 class BackendError(Exception):
     """Why there is no answer, or no more of it; as text, one sentence or two that may be shown to the asker.
 
@@ -59,7 +71,7 @@ class Backend(Protocol):
 
     def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage, None]:
+    ) -> AsyncGenerator[Delta | Usage | InLine, None]:
         """Answer the last message, piece by piece. None leaves a value to the model.
 
         Closing the generator (`contextlib.aclosing`) or cancelling the task that reads it stops the work.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
-from privategpt.llm.base import BackendError, Delta, Message, Usage
+from privategpt.llm.base import BackendError, Delta, InLine, Message, Usage
 from privategpt.llm.matter import Matter
 from privategpt.prompts import flat
 from relay import dispatch, exchange, frames
 from relay.pool import Agent
 
+LOOK = 0.5  # seconds between two looks at the place in line
 BUILT_IN = "built-in"  # the name under which `serve` starts the small model's agent
 
 # What the dispatcher raises, and what that means for who asked: the sentence, and whether another try may help.
@@ -55,7 +57,7 @@ class RelayBackend:
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage, None]:
+    ) -> AsyncGenerator[Delta | Usage | InLine, None]:
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
         question = dispatch.Question(
             owner=self._owner,
@@ -66,11 +68,16 @@ class RelayBackend:
             temperature=temperature,
             on_delta=pieces.put_nowait,
             last_resort=is_built_in,
+            is_patient=True,  # nobody holds a connection open for it
         )
-        ask = asyncio.create_task(exchange.current().dispatcher.ask(question))
+        dispatcher = exchange.current().dispatcher
+        ask = asyncio.create_task(dispatcher.ask(question))
         ask.add_done_callback(lambda _: pieces.put_nowait(None))
         shown = False
         try:
+            async with contextlib.aclosing(_places(dispatcher, question, ask)) as places:
+                async for place in places:
+                    yield place
             while (piece := await pieces.get()) is not None:
                 if piece:
                     shown = True
@@ -86,6 +93,31 @@ class RelayBackend:
 
     async def aclose(self) -> None:
         """Agents belong to the relay."""
+
+
+async def _places(
+    dispatcher: dispatch.Dispatcher, question: dispatch.Question, ask: asyncio.Task[frames.Answer]
+) -> AsyncGenerator[InLine, None]:
+    """Where the ask stands, whenever that has changed, until an agent has it."""
+    await asyncio.sleep(0)  # the ask begins
+    told = None
+    while found := dispatcher.standing(question):
+        place = InLine(found.place, _about(found.seconds), found.at_work)
+        if place != told:
+            told = place
+            yield place
+        turn: asyncio.Future[Any] = question.waiter.future if question.waiter else ask
+        await asyncio.wait([ask, turn], timeout=LOOK)
+    if told:
+        yield InLine(0)
+
+
+def _about(seconds: float | None) -> float | None:
+    """As exact as a guess can be: in steps of 5 s, 10 s, then whole minutes."""
+    if seconds is None:
+        return None
+    step = 5 if seconds < 30 else 10 if seconds < 90 else 60
+    return max(5.0, round(seconds / step) * step)
 
 
 def _outcome(ask: asyncio.Task[frames.Answer]) -> frames.Answer:

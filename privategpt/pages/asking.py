@@ -79,7 +79,7 @@ class QuestionForm(forms.Form):
             "Write a question first."
         )
 
-    def aim(self, chat: Chat) -> None:
+    def aim(self, chat: Chat, *, keeps_backend: bool = False) -> None:
         """Keeps with the chat where answers are looked for and who gives them."""
         asked = self.cleaned_data
         groups, public = asked["groups"], asked["public"]
@@ -87,7 +87,7 @@ class QuestionForm(forms.Form):
             groups, public = [], False
         elif asked["scope"] == ALL:
             groups, public = self.user.groups.all(), True
-        chat.use_public, chat.backend = public, asked["backend"]
+        chat.use_public, chat.backend = public, chat.backend if keeps_backend else asked["backend"]
         chat.save(update_fields=["use_public", "backend"])
         chat.groups.set(groups)
 
@@ -100,7 +100,7 @@ def ask(user: User, chat: Chat | None, form: QuestionForm, instead_of: Message |
     with transaction_in_turn():
         if chat is None:
             chat = Chat.objects.create(owner=user, language=get_language() or "en")
-        form.aim(chat)
+        form.aim(chat, keeps_backend=instead_of is not None)
         if instead_of and _is_last(instead_of):
             Message.objects.filter(pk=instead_of.pk).exclude(pk__in=Message.objects.under_way()).delete()
         return answers.begin(chat, form.cleaned_data["question"].strip(), user=user)

@@ -18,7 +18,7 @@ from privategpt import answers
 from privategpt.models import Chat, Message, Source
 from privategpt.pages import asking, history
 from privategpt.pages.asking import QuestionForm
-from privategpt.pages.exchanges import exchange_of, exchanges_of, piece
+from privategpt.pages.exchanges import UNDER_WAY, exchange_of, exchanges_of, piece
 from privategpt.pages.guide import guide_for
 
 if TYPE_CHECKING:
@@ -175,8 +175,12 @@ async def ask(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 async def again(request: HttpRequest, chat_pk: UUID, pk: UUID) -> HttpResponse:
     """The same question once more, or as it was edited. The chat's last answer is replaced; an earlier question is
-    asked at the chat's end, so that nothing is lost."""
+    asked at the chat's end, so that nothing is lost. With `now` in the query an answer under way makes room."""
     message = await sync_to_async(_own_message)(request, chat_pk, pk)
+    if "now" in request.GET:
+        if message.answer or message.state not in UNDER_WAY:
+            return redirect(_place(message))  # its answer has begun meanwhile
+        await _stopped(message)
     data = await sync_to_async(_data_again)(request, message)
     return await _ask(request, message.chat, data, instead_of=message)
 
@@ -244,11 +248,17 @@ async def stop(request: HttpRequest, pk: UUID) -> HttpResponse:
     user = cast("User", await request.auser())
     chat = await sync_to_async(own_chat)(user, pk)
     async for message in chat.messages.all().under_way():
-        answers.stop(message.pk)
-        if not wants_piece(request):
-            with contextlib.suppress(TimeoutError, Message.DoesNotExist):
-                await answers.finished(message.pk, STOPPING)
+        if wants_piece(request):
+            answers.stop(message.pk)
+        else:
+            await _stopped(message)
     return HttpResponse(status=204) if wants_piece(request) else redirect("chat", pk)
+
+
+async def _stopped(message: Message) -> None:
+    answers.stop(message.pk)
+    with contextlib.suppress(TimeoutError, Message.DoesNotExist):
+        await answers.finished(message.pk, STOPPING)
 
 
 # -- keeping --------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from django.template.loader import render_to_string
 from django.utils.formats import number_format
@@ -17,6 +16,7 @@ from django.utils.translation import get_language, gettext
 from privategpt import rendering
 from privategpt.llm.refusals import REFUSALS
 from privategpt.models import Chat, Citation, Message, Source
+from privategpt.pages import growing
 from privategpt.pages.asking import backends
 from privategpt.pages.sentences import in_readers_language
 from privategpt.retrieval.passages import SEPARATOR
@@ -75,6 +75,15 @@ class Exchange:
         return rendering.render(self.message.answer, rendering.Cited(self.anchor, numbers, self.withheld))
 
     @property
+    def grown(self) -> SafeString:
+        """What there is of an answer that grows."""
+        return growing.Jacks(self.anchor, [entry.number for entry in self.sources]).html(self.message.answer)
+
+    @property
+    def line(self) -> SafeString:
+        return growing.in_line(self.message.trace.get("line"), self.message)
+
+    @property
     def read(self) -> int:
         """How many passages the model was given."""
         return len(self.message.trace.get("used") or self.message.trace.get("found") or [])
@@ -130,9 +139,9 @@ def _exchanges(messages: Sequence[Message], user: User) -> list[Exchange]:
 
 def _citations(messages: Sequence[Message], user: User) -> dict[UUID, list[tuple[Citation, bool]]]:
     """Of each message, those it cites (all while it grows), and whether the reader may see the source now."""
-    growing = [message.pk for message in messages if message.state in UNDER_WAY]
+    unfinished = [message.pk for message in messages if message.state in UNDER_WAY]
     rows = Citation.objects.filter(message__in=[message.pk for message in messages])
-    rows = (rows.filter(is_cited=True) | rows.filter(message__in=growing)).order_by("message", "number")
+    rows = (rows.filter(is_cited=True) | rows.filter(message__in=unfinished)).order_by("message", "number")
     rows = rows.select_related("source").defer("source__content")
     visible = frozenset(
         Source.objects.visible_to(user)
@@ -169,8 +178,7 @@ def entry(
 ) -> Entry:
     """The entry in the margin for a passage that the reader may see."""
     path = STEP.join(part for part in heading.split(SEPARATOR) if part and part != title)
-    where = urlencode({"start": place[0], "end": place[1]})
-    url = f"/sources/{source}/?{where}#passage"
+    url = f"/sources/{source}/?start={place[0]}&end={place[1]}#passage"
     return Entry(number, title or gettext("Untitled"), path, _plain(context, heading), url, is_named)
 
 

@@ -1,0 +1,67 @@
+"""Static files: small in sum, under names that change with them, kept for good and compressed."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.templatetags.static import static
+from django.test import Client
+
+from accounts.models import User
+from tests.pages import browser
+from tests.test_arrows import ROOT
+
+SCRIPTS = ["page.js", "chat.js"]
+SHEETS = ["base.css", "chat.css", "pages.css"]
+FOR_GOOD = "public, max-age=31536000, immutable"
+
+
+def test_our_own_script_is_under_8_kb_as_it_is_written() -> None:
+    folder = ROOT / "static/js"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(SCRIPTS)
+    assert sum((folder / name).stat().st_size for name in SCRIPTS) < 8_192
+
+
+def test_the_sheets_of_the_pages_are_under_24_000_bytes() -> None:
+    assert sum((ROOT / "static/css" / name).stat().st_size for name in SHEETS) < 24_000
+
+
+@pytest.mark.parametrize("name", ["css/base.css", "js/page.js", "icons.svg", "admin/css/base.css"])
+def test_a_file_is_kept_for_good_under_a_name_with_its_hash(client: Client, name: str) -> None:
+    url = static(name)
+    assert re.search(r"\.[0-9a-f]{12}\.\w+$", url)
+    found = client.get(url, headers={"accept-encoding": "gzip, br"})
+    assert (found.status_code, found["Cache-Control"], found["Content-Encoding"]) == (200, FOR_GOOD, "gzip")
+    assert found["Vary"] == "Accept-Encoding"
+    body = Path(finders.find(name) or "").read_bytes()
+    assert gzip.decompress(found.content) == body
+    assert client.get(url, headers={"accept-encoding": "identity"}).content == body
+
+
+def test_a_name_of_another_version_gets_the_file_of_now_and_not_for_good(client: Client) -> None:
+    found = client.get(re.sub(r"\.[0-9a-f]{12}\.", ".0123456789ab.", static("css/base.css")))
+    assert (found.status_code, found["Cache-Control"]) == (200, "public, max-age=60")
+
+
+def test_the_plain_name_goes_on_working(client: Client) -> None:
+    found = client.get("/static/css/base.css")
+    assert found.status_code == 200
+    assert "immutable" not in found["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    "path", ["nothing.0123456789ab.css", "../project/settings.0123456789ab.py", "/etc/x.0123456789ab.conf", "css/base"]
+)
+def test_what_is_no_static_file_is_not_found(client: Client, path: str) -> None:
+    assert client.get(f"/static/{path}").status_code == 404
+
+
+def test_pages_name_every_file_by_its_hash(alice: User) -> None:
+    html = browser(alice).get("/").content.decode()
+    names = re.findall(r'(?:href|src)="/static/([^"#]+)', html)
+    assert len(set(names)) == 7
+    assert all(re.search(r"\.[0-9a-f]{12}\.", name) for name in names)
