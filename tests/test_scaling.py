@@ -402,7 +402,7 @@ async def test_a_process_that_ends_in_order_lets_the_others_asks_end_first(both:
             assert time.monotonic() < deadline
         await agent.answer(asked)
         assert (await ask).status_code == 200
-        assert await agent.closed() == 1001
+        assert await agent.closed() in {1001, 1012}  # going away, or service restart
     there.web.kill()
     await there.until_list(lambda found: not found)
 

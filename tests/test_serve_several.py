@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import httpx
 import pytest
 
 from tests.redis_server import Redis, a_redis
-from tests.running import Server, manage, until
+from tests.running import ROOT, Server, environment, manage, parents, until
 from tests.socket_agent import PATIENCE, FakeAgent, echo, echo_of
 
 
@@ -135,3 +137,14 @@ def test_several_workers_run(tmp_path: Path) -> None:
     with Server(tmp_path, "0", "--worker", "2") as server:
         workers = [line for line in server.command_lines().values() if line.rstrip().endswith("worker")]
         assert len(workers) == 2
+
+
+def test_workers_alone_run_beside_a_server_at_the_same_port(tmp_path: Path) -> None:
+    with Server(tmp_path, "0") as server:
+        port = server.url.rpartition(":")[2]
+        command = [sys.executable, str(ROOT / "manage.py"), "serve", port, "--only", "worker", "--worker", "2"]
+        alone = subprocess.Popen(command, env=environment(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        until(lambda: len([pid for pid, parent in parents().items() if parent == alone.pid]) == 2, "two workers")
+        alone.send_signal(signal.SIGTERM)
+        _, said = alone.communicate(timeout=PATIENCE)
+        assert (alone.returncode, said) == (0, "")

@@ -40,7 +40,7 @@ class Run:
         self._given_key = admin_key or os.environ.get("ADMIN_KEY", "").strip()
         self._strangers = database.others() if was_empty else []
         self._supervisor = Supervisor(children(site, listener.fileno(), admin_key, crew))
-        self._web = names(WEB, crew.web)[0]
+        self._web = "" if crew.only == "worker" else names(WEB, crew.web)[0]
         self._renewal: asyncio.Task[None] | None = None
         self._told_at: float | None = None
 
@@ -81,6 +81,8 @@ class Run:
 
     async def _welcome(self, show: Callable[[Welcome], object]) -> None:
         supervisor = self._supervisor
+        if not self._web:
+            return  # workers have nothing to show
         if not await probe.until_healthy(self._site, given_up=lambda: supervisor.ends(self._web) >= TRIES):
             raise DoesNotStart("The web server does not start; what it said above tells why.")
         key = self._given_key or settings.ADMIN_KEY

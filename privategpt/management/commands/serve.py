@@ -61,7 +61,7 @@ class Command(BaseCommand):
             raise CommandError(NEEDS_REDIS)
         os.umask(0o077)  # the database and its copies are nobody else's
         redis.check(settings.REDIS_URL)
-        listener, site = listen(settings.HOST, number)
+        listener, site = listen(settings.HOST, 0 if crew.only == "worker" else number)  # whose port is the web's
         share(Path(settings.DATA_DIR))
         was_empty = database.prepare()
         firststart.check_administrator()
