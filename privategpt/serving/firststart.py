@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import Token, User
@@ -54,7 +55,13 @@ def first_administrator() -> Administrator | None:
     if has_administrator():
         return None
     password = settings.ADMIN_PASSWORD or "".join(secrets.choice(LETTERS) for _ in range(LENGTH))
-    user = User.objects.create_superuser(settings.ADMIN_EMAIL, password)
+    try:
+        with transaction.atomic():
+            user = User.objects.create_superuser(settings.ADMIN_EMAIL, password)
+    except IntegrityError:
+        if not has_administrator():
+            raise
+        return None  # another start on the same database was quicker, and showed the password
     audit.record("add first administrator", user, way="command")
     return Administrator(str(user.email), "" if settings.ADMIN_PASSWORD else password)
 
