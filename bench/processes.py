@@ -137,11 +137,6 @@ class Server:
         except OSError:
             return False
 
-    @property
-    def data(self) -> Path:
-        """Its data folder."""
-        return Path(self._folder.name) / "data"
-
     def log(self) -> str:
         """The end of what it wrote."""
         return Path(self._folder.name, "log").read_text(errors="replace")[-3000:]

@@ -39,12 +39,13 @@ NO_PAGES = {
         "exchange-events",
         "sign-out",
     ),
+    *("hide-guide", "dashboard-csv"),
     *("save-you", "save-reading", "change-password", "recovery-codes", "second-factor-off", "revoke-token"),
     *("end-session", "end-other-sessions", "moving-sources", "delete-source", "undo-source", "try-source-again"),
 }
 RIGHTS = """
 from accounts.models import User
-User.objects.filter(name__in=("Alice", "Dora")).update(roles=["documents", "system"], is_superuser=True)
+User.objects.filter(name__in=("Alice", "Dora")).update(roles=["documents", "system", "analytics"], is_superuser=True)
 """
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # Where the focus is and whether it shows; the composer wears it as a border.
@@ -97,7 +98,7 @@ def paths(place: Stage) -> list[str]:
     of_source = [source, f"{source}?start=0&end=40", f"{source}edit", f"{source}move"]
     return [
         *("/", "/chats/", "/chats/?q=agent", chat, f"{chat}?edit={piece.split('/')[-2]}"),
-        *("/sources", "/sources/write", *bench, *of_source, *own),
+        *("/sources", "/sources/write", *bench, *of_source, *own, "/dashboard", "/dashboard?period=month"),
     ]
 
 

@@ -72,7 +72,7 @@ async def test_an_answer_and_the_line_to_it_go_on(
     more.set()
     heard = b"".join([piece async for piece in line])
     assert text_of(await followed(message)) == "One two"
-    assert b'"state": "complete"' in heard
+    assert b'data: "complete"' in heard
     assert (await db(Message.objects.get)).state == Message.State.COMPLETE
 
 

@@ -101,7 +101,7 @@ async def test_nobody_writes_into_anothers_chat(scripted: type[Scripted], alice:
     assert (await elsewhere.post("/chats/new", {"question": "Mine?"})).status_code == 403
     more.set()
     line = await opened(await browser(alice), message)
-    assert b'"state": "complete"' in await rest_of(line)
+    assert b'data: "complete"' in await rest_of(line)
     assert await db(Asked.objects.count) == 1
 
 

@@ -25,6 +25,8 @@ KNOWN = {
     ("pages/keeping.py", "Source.exclude"): "a deleted source is visible to nobody; `may_change` follows",
     ("answers.py", "Chat.filter"): "by the id of a chat whose owner was compared; it writes",
     ("api/chats.py", "Chat.filter"): "by ids that `visible_to` gave; it deletes",
+    ("pages/dashboard.py", "Source.kept"): "counts for administrators; titles go through `visible_to`",
+    ("pages/guide.py", "Source.kept"): "whether there is any, for administrators",
     ("management/commands/reindex.py", "Source.aggregate"): "progress, for whoever runs the server",
 }
 

@@ -160,8 +160,9 @@ def choices(user: User, chat: Chat | None) -> Choices:
 
 def _count_readable(user: User, groups: Sequence[Any]) -> int:
     """Gives each of the user's groups the number of its sources; returns that of the public ones. Two queries."""
-    held = Source.groups.through.objects.filter(group__in=groups, source__deleted_at=None)
+    readable = Source.objects.visible_to(user)
+    held = Source.groups.through.objects.filter(group__in=groups, source__in=readable.values("pk"))
     counts = dict(held.order_by().values_list("group").annotate(Count("pk")))
     for group in groups:
         group.readable = counts.get(group.pk, 0)
-    return Source.objects.kept().filter(is_public=True).count() if user.may_use_public else 0
+    return readable.filter(is_public=True).count()

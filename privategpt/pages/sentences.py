@@ -32,6 +32,7 @@ KNOWN: Final = (
     # Agents.
     _("No agent became free in time."),
     _("No agent is connected that could answer."),
+    _("The agent cannot be reached just now."),
     _("The agent did not answer in time."),
     _("The agent reports an error."),
     _("The agent went away before it had answered."),

@@ -17,7 +17,7 @@ from privategpt.models import Vector
 from privategpt.retrieval.index import Near, Visible, is_visible, visible_ids
 from privategpt.retrieval.matrix import Floats
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WORTHWHILE = 20_000  # vectors; fewer are compared exactly in each process's memory, in as many milliseconds
 LONGEST = 4_000  # numbers in a vector that HNSW takes
@@ -183,7 +183,7 @@ class Neighbours:
             name = _graph(embedder, size)
             if count < WORTHWHILE or size > LONGEST or _is_built(name):
                 continue
-            log.info("Building the graph of %d neighbours.", count)
+            logger.info("Building the graph of %d neighbours.", count)
             with connection.cursor() as cursor:
                 cursor.execute(f"DROP INDEX IF EXISTS {name}")  # of a build that was broken off
                 cursor.execute(f"SET maintenance_work_mem = '{MEMORY}'")
@@ -203,7 +203,7 @@ def _create() -> bool:
             cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
             cursor.execute(TABLE)
     except DatabaseError as reason:
-        log.info("pgvector is not used: %s", re.sub(r"\s+", " ", str(reason)))
+        logger.info("pgvector is not used: %s", re.sub(r"\s+", " ", str(reason)))
         return False
     return True
 
