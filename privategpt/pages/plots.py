@@ -113,5 +113,5 @@ def _heights(top: float, number: Number) -> list[Mark]:
 def _moments(words: Sequence[str]) -> list[Mark]:
     """Evenly from one end to the other; empty words mark nothing."""
     step = (RIGHT - LEFT) / max(len(words) - 1, 1)
-    anchors = {0: "start", len(words) - 1: "end"}
+    anchors = {len(words) - 1: "end"}
     return [Mark(_at(LEFT + step * n), word, anchors.get(n, "middle")) for n, word in enumerate(words) if word]
