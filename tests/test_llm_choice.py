@@ -38,7 +38,9 @@ async def said(backend: Any) -> str:
 class FakeAgent:
     """An agent that has dialled in to this process's relay."""
 
-    def __init__(self, name: str, *answers: str, error: str = "", is_mute: bool = False, whole: str | None = None) -> None:
+    def __init__(
+        self, name: str, *answers: str, error: str = "", is_mute: bool = False, whole: str | None = None
+    ) -> None:
         """`whole` is what the answer's own frame says; the pieces together unless given."""
         self._answers, self._error, self._is_mute = list(answers), error, is_mute
         self._whole = "".join(answers or ["Whole."]) if whole is None else whole
