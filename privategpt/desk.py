@@ -153,8 +153,8 @@ def peek() -> Desk | None:
 
 
 async def close() -> None:
-    """Returns when everything is saved; the next `current` begins anew."""
+    """Returns when everything is saved; the next `current` begins anew. A loop that is gone took its desk along."""
     global _desk
     desk, _desk = _desk, None
-    if desk:
+    if desk and desk.loop is asyncio.get_running_loop():
         await desk.close()

@@ -83,7 +83,8 @@ class Generation:
         self._citing: Citing | None = None
         self._began = time.monotonic()
         self._why: Outcome | None = None  # why it was cut short
-        self._is_finishing = self._is_over = False
+        self._is_finishing = False
+        self._is_over = asyncio.Event()
         self.trace: dict[str, Any] = {"times": {}}
         self.task = asyncio.create_task(self._run(), name=f"answer {self.message.pk}")
 
@@ -127,6 +128,10 @@ class Generation:
             logger.exception("An answer failed")
             outcome = Outcome(State.FAILED, f"Something failed here; the log says what happened to {self.message.pk}.")
         self._finish(outcome)
+        while not self._is_over.is_set():
+            # A loop that ends cancels every task once more; the end is saved before it may close.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._is_over.wait()
 
     async def _answer(self) -> None:
         asked = self.asked
@@ -275,9 +280,9 @@ class Generation:
         self._over(outcome if is_kept else Outcome(State.FAILED, "The answer could not be saved, or was deleted."))
 
     def _over(self, outcome: Outcome) -> None:
-        if self._is_over:
+        if self._is_over.is_set():
             return
-        self._is_over = True
+        self._is_over.set()
         self.message.state, self.message.error = outcome.state, outcome.error
         if self._saved.heard:
             self._saved.heard()

@@ -5,6 +5,7 @@ A last save is written at once, and whoever waits for it is told when it is on t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from channels.db import database_sync_to_async
-from django.db import DatabaseError
+from django.db import DatabaseError, close_old_connections
 from django.db.models import Q
 
 from privategpt.models import LOST, Citation, Message, Source
@@ -112,8 +112,7 @@ class Saver:
         last = [saved.last for saved in ended.values() if saved.last]
         current = {pk: saved.current() for pk, saved in growing.items()}
         try:
-            save = database_sync_to_async(write, thread_sensitive=False, executor=self._thread)
-            kept, failed = await save([*last, *current.values()])
+            kept, failed = await self._written([*last, *current.values()])
             if self._told:
                 self._told(kept)
             for saved in growing.values():
@@ -132,6 +131,14 @@ class Saver:
             elif self._ended or self._growing:
                 self._plan(RETRY if self._ended else SAVE_EVERY)
 
+    async def _written(self, saves: Sequence[Save]) -> tuple[set[UUID], set[UUID]]:
+        """What `write` returns, whoever cancels us: the thread goes on, and somebody waits for its word."""
+        writing = self._loop.run_in_executor(self._thread, _write_and_let_go, saves)
+        while not writing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([writing])
+        return writing.result()
+
     def _settle(self, saved: Saved, *, is_kept: bool, may_retry: bool) -> None:
         if saved.last is None or saved.done is None:
             return
@@ -140,6 +147,14 @@ class Saver:
             self._ended[saved.pk] = saved
         else:
             saved.done(is_kept)
+
+
+def _write_and_let_go(saves: Sequence[Save]) -> tuple[set[UUID], set[UUID]]:
+    close_old_connections()
+    try:
+        return write(saves)
+    finally:
+        close_old_connections()
 
 
 def write(saves: Sequence[Save]) -> tuple[set[UUID], set[UUID]]:

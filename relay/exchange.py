@@ -100,10 +100,10 @@ async def ready() -> None:
 
 
 async def close() -> None:
-    """Writes what is still to be written; the next `current` begins anew."""
+    """Writes what is still to be written; the next `current` begins anew. A loop that is gone took its own along."""
     global _exchange
     exchange, _exchange = _exchange, None
-    if exchange:
+    if exchange and exchange.loop is asyncio.get_running_loop():
         exchange.hang_up()
         if exchange.nodes:
             await exchange.nodes.stop()

@@ -130,7 +130,7 @@ class Stage:
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
+        page.on("console", lambda message: said.append(f"{message.text} ({message.location['url']})"))
         page.on("pageerror", lambda fault: said.append(str(fault)))
         try:
             page.goto("/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +26,16 @@ PASSWORD = "a long enough password"
 collect_ignore_glob = leg.WITHOUT_DATABASE if leg.NAME == "postgres" else []
 
 
+# What schemathesis's plugin imports at the end of a run only. pytest rewrites these when they are imported, and
+# Python before 3.11.8 may fail at that with a SystemError when other threads run: all tests pass, and the run fails.
+LATE = ("core.schema_analysis", "engine.summary", "reporting.html.writer", "reporting.junitxml", "reporting.recorders")
+
+
 def pytest_configure() -> None:
     """Tests run from a tree that `make` has not been through as well."""
+    for name in LATE:
+        with contextlib.suppress(ImportError):
+            import_module(f"schemathesis.{name}")
     compile_messages()
     if leg.NAME == "postgres":
         leg.empty_quickly()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
@@ -14,7 +16,10 @@ from accounts.models import User
 from privategpt import answers, desk, saving
 from privategpt.llm.base import Usage
 from privategpt.models import LOST, Chat, Message
-from tests.answering import Scripted, asked, begun, broken, chat, db, followed, group, source, text_of, until
+from tests.answering import BACKENDS, Scripted, asked, begun, broken, chat, db, followed, group, source, text_of, until
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 State = Message.State
 
@@ -294,3 +299,26 @@ def test_saves_that_are_overdue_are_planned_on_uvloop_too() -> None:
         await saver.close()
 
     uvloop.run(overdue())
+
+
+def test_an_event_loop_that_ends_saves_its_answers_first(
+    transactional_db: None, settings: Settings, alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a request that Django's own test client or a synchronous server makes: the loop cancels its tasks."""
+    settings.LLM_BACKENDS, settings.LLM_BACKEND = BACKENDS, "scripted"
+    Scripted.reset()
+    talk = chat(alice)
+
+    async def leave() -> Message:
+        Scripted.says("So far", asyncio.Event())
+        message = await begun(talk)
+        await until(lambda: desk.current().running[message.pk].growing.length > 0)
+        return message
+
+    message = asyncio.run(leave())
+    saved = Message.objects.get(pk=message.pk)
+    assert (saved.state, saved.answer) == (State.FAILED, "So far")
+    gc.collect()
+    assert "destroyed" not in caplog.text
+    asyncio.run(desk.close())  # of a loop that is gone: nothing is left to do, and nothing fails
+    assert desk.peek() is None

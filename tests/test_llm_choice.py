@@ -38,8 +38,12 @@ async def said(backend: Any) -> str:
 class FakeAgent:
     """An agent that has dialled in to this process's relay."""
 
-    def __init__(self, name: str, *answers: str, error: str = "", is_mute: bool = False) -> None:
+    def __init__(
+        self, name: str, *answers: str, error: str = "", is_mute: bool = False, whole: str | None = None
+    ) -> None:
+        """`whole` is what the answer's own frame says; the pieces together unless given."""
         self._answers, self._error, self._is_mute = list(answers), error, is_mute
+        self._whole = "".join(answers or ["Whole."]) if whole is None else whole
         self.asked: list[str] = []
         said = frames.Declaration(name=name, stream=True)
         self.agent = Agent(name, self._send, lambda _: None, lambda _: None, said)
@@ -58,7 +62,7 @@ class FakeAgent:
             return
         for delta in self._answers:
             hear(self.agent, frames.encode(frame_id, frames.DELTA, delta))
-        answer = '{"response_id": "r", "content": "' + "".join(self._answers or ["Whole."]) + '"}'
+        answer = '{"response_id": "r", "content": "' + self._whole + '"}'
         hear(self.agent, frames.encode(frame_id, frames.RESPONSE, answer))
 
 
@@ -119,6 +123,18 @@ async def test_an_agent_streams_its_answer(relay: None, alice: User) -> None:
 async def test_an_agent_that_does_not_stream_answers_whole(relay: None, alice: User) -> None:
     FakeAgent("mine")
     assert (await asked(await db(chat, alice))).answer == "Whole."
+
+
+@pytest.mark.parametrize(
+    ("whole", "answer"),
+    [("One two three", "One two three"), ("", "One two"), ("One", "One two"), ("Another answer", "One two")],
+)
+async def test_a_whole_answer_that_goes_on_behind_its_pieces_is_shown_to_its_end(
+    relay: None, alice: User, whole: str, answer: str
+) -> None:
+    """One that says something else comes too late: the pieces were read."""
+    FakeAgent("mine", "One ", "two", whole=whole)
+    assert (await asked(await db(chat, alice))).answer == answer
 
 
 async def test_what_was_retrieved_goes_to_somebodys_agent_and_not_to_the_built_in_one(relay: None, alice: User) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ HOUSE = Path(__file__).resolve().parent.parent
 WITHOUT = "import sys; sys.modules['xllamacpp'] = None; import manage; manage.main()"
 ENDPOINT = ("--base-url", "http://127.0.0.1:9/v1", "--model", "x")  # nobody listens there
 START = 20.0  # seconds for a process to start and end on a busy machine
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Pytest's own are too long for a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @contextlib.asynccontextmanager
@@ -93,15 +101,16 @@ async def test_it_answers_from_an_endpoint_and_ends_well_when_told(tmp_path: Pat
 
 
 @pytest.mark.skipif(available() is not None, reason=str(available()))
-async def test_it_answers_from_the_built_in_model_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with relay() as hub, runagent(tmp_path, "--url", hub.url) as process:
+async def test_it_answers_from_the_built_in_model_and_leaves_nothing_behind(short_path: Path) -> None:
+    async with relay() as hub, runagent(short_path, "--url", hub.url) as process:
         peer = await connected(hub)
+        assert models_left(short_path)
         await peer.ask("a", "Hello world")
         answer = json.loads((await peer.answer("a"))[1]["data"])["content"]
         process.send_signal(signal.SIGINT)
         assert (await ended(process))[0] == 0
     assert "Hello" in answer
-    assert models_left(tmp_path) == []
+    assert models_left(short_path) == []
 
 
 async def test_it_ends_when_its_parent_is_gone(tmp_path: Path) -> None:

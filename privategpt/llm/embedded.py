@@ -30,6 +30,8 @@ MAX_TOKENS = 512  # of an answer, when the asker sets no limit
 ROOM = 256  # the least that is left for an answer
 PER_MESSAGE = 8  # tokens that the chat template puts around each message, rounded up
 TEMPLATE = 32  # and around all of them: its default instruction, the start of the answer
+LONGEST_PATH = 100  # bytes of a socket's address: 107 on Linux, 103 on macOS
+PREFIX = "switchboard-model-"
 STEP = 1024  # old turns are left out this much at a time: what was read stays read until the next step
 
 INSTRUCTIONS = 200  # characters; longer ones set a task of their own, which examples of ours would disturb
@@ -139,7 +141,7 @@ def _start(threads: int) -> _Running:
     missing = available()
     if missing:
         raise BackendError(missing)
-    folder = tempfile.TemporaryDirectory(prefix="switchboard-model-")  # mode 0700: nobody else reaches the socket
+    folder = _private_folder()
     address, key = f"{folder.name}/llm.sock", secrets.token_urlsafe(24)
     try:
         server = _server(_weights(), address, key, threads)
@@ -156,6 +158,13 @@ def _start(threads: int) -> _Running:
         trust_env=False,
     )
     return _Running(server, folder, chat, plain)
+
+
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """Of mode 0700: nobody else reaches the socket in it. A TMPDIR that is too long for one is passed over."""
+    own = tempfile.gettempdir()
+    is_short = len(os.fsencode(own)) + len(f"/{PREFIX}12345678/llm.sock") <= LONGEST_PATH
+    return tempfile.TemporaryDirectory(prefix=PREFIX, dir=own if is_short else "/tmp")  # noqa: S108 - a random name
 
 
 def _server(weights: Path | None, address: str, key: str, threads: int) -> Any:

@@ -73,18 +73,19 @@ class RelayBackend:
         dispatcher = exchange.current().dispatcher
         ask = asyncio.create_task(dispatcher.ask(question))
         ask.add_done_callback(lambda _: pieces.put_nowait(None))
-        shown = False
+        shown = ""
         try:
             async with contextlib.aclosing(_places(dispatcher, question, ask)) as places:
                 async for place in places:
                     yield place
             while (piece := await pieces.get()) is not None:
                 if piece:
-                    shown = True
+                    shown += piece
                     yield Delta(piece)
             answer = _outcome(ask)
-            if not shown and answer.content:
-                yield Delta(answer.content)
+            if answer.content != shown and answer.content.startswith(shown):
+                # The whole goes on behind its pieces. One that differs from them comes too late: they were read.
+                yield Delta(answer.content.removeprefix(shown))
         finally:
             if not ask.done():
                 ask.cancel()  # the agent is told that nobody waits any more

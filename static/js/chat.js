@@ -1,4 +1,4 @@
-// Chat pages, which work without; what `one`, `all`, `on` and `get` do stands in page.js.
+// Chat pages, which work without; `one`, `all`, `on` and `get` stand in page.js.
 "use strict";
 const last = () => all(".exchange").at(-1);
 const form = one("[data-asks]"), box = form?.question, go = one(".go", form), end = one(".end", form);
@@ -43,8 +43,9 @@ const grow = (article) => {
   });
   hear("done", finish);
   hear("gone", finish);
-  // After a broken line the browser comes back by itself, after a refusal it does not.
+  // After a broken line the browser comes back by itself, after a refusal not.
   on(events, "error", () => events.readyState === 2 && finish());
+  on(one("#again"), "submit", () => events.close()); // whoever leaves asks no more
   busy(true);
 };
 all("[data-grows]").forEach(grow);
@@ -67,7 +68,7 @@ if (said) on(form, "submit", async (event) => {
       keepEnd(() => one("[data-talk]").insertAdjacentHTML("beforeend", text), true);
       grow(last());
     }
-  } catch { form.submit(); } // the browser says what is wrong with the line
+  } catch { form.submit(); } // the browser says what is wrong
   go.disabled = false;
 });
 on(one("[data-stops]"), "submit", (event) => {
@@ -86,7 +87,7 @@ on(form, "change", ({ target }) => {
   label("scope", none.checked || !ticked[0] ? words(none) : ticked.map(words).join(", "));
 });
 
-// Citations: hover, focus or a click chooses the pair; the cord follows by itself.
+// Citations: hover, focus or a click chooses the pair; the cord follows.
 on(document, "mouseover focusin click", (event) => {
   const inText = event.target.closest(".prose .mark"), entry = inText ? one(inText.hash) : event.target.closest(".source");
   if (!entry) return;
