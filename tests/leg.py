@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.postgres import Postgres
 
 DATABASES = ("sqlite", "postgres")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # "gw0", "gw1", ...; "" in the process that was started
+FOLDER = "TEST_POSTGRES_FOLDER"
 
 
 def _chosen() -> str:
@@ -25,12 +27,16 @@ def _chosen() -> str:
 
 
 def _started() -> Postgres:
+    """One server for all of pytest-xdist's processes: the first starts it, the others find it here."""
     from tests.postgres import Postgres
 
+    if WORKER:
+        return Postgres(Path(os.environ[FOLDER]))
     folder = Path(tempfile.mkdtemp(prefix="switchboard-postgres-"))
     server = Postgres(folder / "data")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.end)
+    os.environ[FOLDER] = str(folder / "data")
     return server
 
 
@@ -64,7 +70,7 @@ os.environ.pop("DATABASE_URL", None)  # whose ever that is, the tests leave it a
 SERVER: Postgres | None = None
 if NAME == "postgres":
     SERVER = _started()
-    os.environ["DATABASE_URL"] = SERVER.url("switchboard")
+    os.environ["DATABASE_URL"] = SERVER.url("switchboard" + WORKER)  # each process its own
 
 
 def empty_quickly() -> None:
