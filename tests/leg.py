@@ -83,7 +83,7 @@ WITHOUT_DATABASE = [
     "test_tracing.py",
     "test_translations.py",
 ]
-# Files that take longest go first where several processes share the files out, or one would be at work alone in the end.
+# Files that take longest go first where several processes share them out, or one would be at work alone in the end.
 LONGEST = [
     "test_storm.py",
     "test_move.py",
