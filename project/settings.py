@@ -49,7 +49,7 @@ ADMIN_PASSWORD = text("ADMIN_PASSWORD")
 INSTALLED_APPS = [
     # It drives `runserver`; to any other process it is 23 MiB and half a second of start for nothing.
     *(["daphne"] if "runserver" in sys.argv else []),
-    "django.contrib.admin",
+    "project.admin_site.Admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

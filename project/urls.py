@@ -12,6 +12,7 @@ handler400 = "relay.api.views.bad_request"
 handler404 = "project.missing.not_found"
 handler500 = "project.missing.failed"
 
+admin.autodiscover()  # before its URLs are asked for
 urlpatterns = [
     path("", include("relay.api.urls")),
     path("metrics", csrf_exempt(Metrics.as_view()), name="metrics"),  # it does nothing but tell

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from tests.fake_upstream import CUT, DONE, STREAM, Step, Upstream, chunk, event, upstream
-from tests.running import PATIENCE, Server, manage
+from tests.running import PATIENCE, Server, manage, settled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -169,7 +169,7 @@ def stage(data: Path, model: str = "scripted-1") -> Iterator[Stage]:
     from playwright.sync_api import sync_playwright
 
     with Writer() as writer:
-        served = Server(data, OPENAI_BASE_URL=writer.served.url, OPENAI_MODEL=model, LOG_LEVEL="WARNING")
+        served = Server(settled(data), OPENAI_BASE_URL=writer.served.url, OPENAI_MODEL=model, LOG_LEVEL="WARNING")
         with served as server, sync_playwright() as playwright:
             cast = f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}"
             made = manage(data, "shell", "-c", cast)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.postgres import Postgres
 
 DATABASES = ("sqlite", "postgres")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # "gw0", "gw1", ...; "" in the process that was started
+FOLDER = "TEST_POSTGRES_FOLDER"
 
 
 def _chosen() -> str:
@@ -25,46 +27,96 @@ def _chosen() -> str:
 
 
 def _started() -> Postgres:
+    """One server for all of pytest-xdist's processes: the first starts it, the others find it here."""
     from tests.postgres import Postgres
 
+    if WORKER:
+        return Postgres(Path(os.environ[FOLDER]))
     folder = Path(tempfile.mkdtemp(prefix="switchboard-postgres-"))
     server = Postgres(folder / "data")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.end)
+    os.environ[FOLDER] = str(folder / "data")
     return server
 
 
-# What the second leg leaves out: tests that never meet a database, those of the built-in model, and the browser's
-# (the pages' own tests run). Everything that reads or writes a row runs on both.
+# What the second leg leaves out: tests that never meet a database; those of the built-in model; the browser's (the
+# pages' own tests run); and those of processes, ports, frames, headers, logs and proxies, where a row is at most read
+# along the way. The storms of chaos/ bring a PostgreSQL of their own. Everything else that reads or writes a row
+# runs on both.
 WITHOUT_DATABASE = [
+    "chaos",
     "test_agent_client.py",
     "test_analyse.py",
     "test_arrows.py",
-    "test_bench.py",
+    "test_ask_json.py",
+    "test_bench*.py",
     "test_browser_*.py",
     "test_citing.py",
+    "test_cors.py",
+    "test_daphne.py",
     "test_embedders.py",
+    "test_engines.py",
     "test_http_limits.py",
     "test_listener.py",
     "test_llm_embedded.py",
     "test_llm_openai.py",
+    "test_logs.py",
+    "test_page_languages.py",
     "test_passages.py",
     "test_pool.py",
     "test_prompts.py",
+    "test_proxy.py",
     "test_readme.py",
     "test_rendering.py",
+    "test_rights_door.py",
     "test_runagent.py",
+    "test_safe_defaults.py",
     "test_sentences.py",
+    "test_serve.py",
     "test_serve_agent.py",
+    "test_shots.py",
+    "test_socket_floods.py",
+    "test_socket_handshake.py",
+    "test_static.py",
     "test_supervisor.py",
+    "test_tracing.py",
     "test_translations.py",
+]
+# Files that take longest go first where several processes share them out, or one would be at work alone in the end.
+LONGEST = [
+    "test_storm.py",
+    "test_move.py",
+    "test_browser_trap.py",
+    "test_serve.py",
+    "test_backup.py",
+    "test_rehearse.py",
+    "test_scaling.py",
+    "test_serve_database.py",
+    "test_serve_several.py",
+    "test_serve_agent.py",
+    "test_drain.py",
+    "test_runagent.py",
+    "test_browser_chat.py",
+    "test_browser_pages.py",
+    "test_browser_access.py",
+    "test_browser_all_pages.py",
+    "test_browser_admin.py",
+    "test_browser_line.py",
+    "test_browser_second_factor.py",
+    "test_shots.py",
+    "test_engines.py",
+    "test_database_restart.py",
+    "test_safe_defaults.py",
+    "test_bench.py",
+    "test_bench_retrieval.py",
 ]
 NAME = _chosen()
 os.environ.pop("DATABASE_URL", None)  # whose ever that is, the tests leave it alone
 SERVER: Postgres | None = None
 if NAME == "postgres":
     SERVER = _started()
-    os.environ["DATABASE_URL"] = SERVER.url("switchboard")
+    os.environ["DATABASE_URL"] = SERVER.url("switchboard" + WORKER)  # each process its own
 
 
 def empty_quickly() -> None:

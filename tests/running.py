@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,6 +63,25 @@ def manage(data: Path, *arguments: str, **extra: str) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         check=False,
     )
+
+
+@cache
+def _migrated() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="switchboard-settled-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    done = manage(folder, "migrate", "--verbosity", "0")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def settled(data: Path) -> Path:
+    """The folder, with what a first start spends its time on: a migrated database, and the manual noted as loaded.
+
+    For tests that a first start is only the way to. No tables hold a row."""
+    data.mkdir(parents=True, exist_ok=True)
+    databases.clone(_migrated(), data)
+    (data / "manual.json").write_text("{}")  # and no group for it: it stays away
+    return data
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests import leg
 from tests.running import manage
 from tests.wire_server import Web
 
+pytestmark = pytest.mark.skipif(leg.SERVER is not None, reason="the copy is a file; tests/test_move.py has pg_dump's")
 PASSWORD = "a long enough password"
 SETUP = f"""
 from django_otp.plugins.otp_totp.models import TOTPDevice

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.browser import CHROMIUM, PASSWORD, Writer, ask
-from tests.running import PATIENCE, Server
+from tests.running import PATIENCE, Server, settled
 
 EMAIL = "admin@example.org"
 PIECES = ["One ", "two. "]
@@ -34,7 +34,7 @@ def port() -> str:
 
 def served(data: Path, writer: Writer, port: str) -> Server:
     settings = {"OPENAI_BASE_URL": writer.served.url, "OPENAI_MODEL": "scripted-1", "LOG_LEVEL": "ERROR"}
-    return Server(data, port, **settings, ADMIN_EMAIL=EMAIL, ADMIN_PASSWORD=PASSWORD, DRAIN_SECONDS="0.2")
+    return Server(settled(data), port, **settings, ADMIN_EMAIL=EMAIL, ADMIN_PASSWORD=PASSWORD, DRAIN_SECONDS="0.2")
 
 
 def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.browser import GUIDES, PASSWORD, PEOPLE, Writer
 from tests.engines import Engine, firefox, webkit
-from tests.running import Server, manage, until
+from tests.running import Server, manage, settled, until
 
 FILLS = """(() => {{
   const fields = Object.entries({0});
@@ -28,7 +28,7 @@ def test_a_chat_works_and_its_citations_are_pairs(
 ) -> None:
     with opened(tmp_path) as page, Writer() as writer:
         settings = {"OPENAI_BASE_URL": writer.served.url, "OPENAI_MODEL": "scripted-1", "LOG_LEVEL": "WARNING"}
-        with Server(tmp_path / "data", **settings) as server:
+        with Server(settled(tmp_path / "data"), **settings) as server:
             made = manage(tmp_path / "data", "shell", "-c", f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}")
             assert made.returncode == 0, made.stderr
             talk(page, server, writer)

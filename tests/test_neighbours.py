@@ -29,6 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(neighbours, "WORTHWHILE", 1_000)
     monkeypatch.setattr(neighbours, "FEW_VISIBLE", 50)
     yield
+    index.cache_clear()  # which knows of the table
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS privategpt_neighbour CASCADE")
         cursor.execute("DROP FUNCTION IF EXISTS privategpt_vectors_gone, privategpt_no_vectors CASCADE")

@@ -245,7 +245,7 @@ async def test_an_agent_whose_token_was_revoked_is_out_everywhere_within_five_se
             await asyncio.sleep(0.05)
             pk = there.web.sql("SELECT token_id FROM relay_agent WHERE id = ?", agent.id)
         began = time.monotonic()
-        there.web.sql("UPDATE accounts_token SET revoked_at = datetime('now') WHERE id = ?", pk[0][0])
+        there.web.sql("UPDATE accounts_token SET revoked_at = CURRENT_TIMESTAMP WHERE id = ?", pk[0][0])
         assert await agent.closed() == 1008
         await here.until_unlisted(agent.id)
         assert time.monotonic() - began < 5.0
@@ -276,7 +276,8 @@ async def asked_in_chat(client: httpx.AsyncClient, door: Door, question: str) ->
     reply = await client.post("/chats/new", data=form)
     assert reply.status_code == 302, reply.text
     ((pk, chat),) = door.web.sql("SELECT id, chat_id FROM privategpt_message WHERE question = ?", question)
-    return f"/chats/{UUID(chat)}/", f"/chats/{UUID(chat)}/{UUID(pk)}/"
+    chat, pk = UUID(str(chat)), UUID(str(pk))  # PostgreSQL gives them as such
+    return f"/chats/{chat}/", f"/chats/{chat}/{pk}/"
 
 
 async def streams(agent: FakeAgent, asked: Asked) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.running import Server, manage, runs, until
+from tests.running import Server, manage, runs, settled, until
 
 
 def listed(server: Server) -> bool:
@@ -79,7 +79,7 @@ def signs_in(server: Server, email: str, password: str) -> bool:
 
 def test_given_credentials_count_and_are_not_shown(tmp_path: Path) -> None:
     given = {"ADMIN_EMAIL": "Root@Example.com", "ADMIN_PASSWORD": "a long enough one", "ADMIN_KEY": "key from outside"}
-    with Server(tmp_path, **given) as server:
+    with Server(settled(tmp_path), **given) as server:
         assert server.shown("E-mail") == "Root@Example.com"
         assert given["ADMIN_PASSWORD"] not in server.screen
         assert given["ADMIN_KEY"] not in server.screen
@@ -89,7 +89,9 @@ def test_given_credentials_count_and_are_not_shown(tmp_path: Path) -> None:
 
 
 def test_port_and_key_may_be_arguments_which_no_child_repeats(tmp_path: Path) -> None:
-    with Server(tmp_path, "0", "key from outside", "more", "and more", SECRET_KEY="secret from outside") as server:
+    with Server(
+        settled(tmp_path), "0", "key from outside", "more", "and more", SECRET_KEY="secret from outside"
+    ) as server:
         assert server.get("/admin/users?admin_key=key from outside").status_code == 200
         assert server.get("/admin/users?admin_key=another").status_code == 401
         lines = server.command_lines().values()
@@ -127,7 +129,7 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(tmp_path: Path, setting: 
 
 
 def test_a_hang_up_ends_it_unless_it_was_started_to_outlive_the_terminal(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
+    with Server(settled(tmp_path)) as server:
         server.send(signal.SIGHUP)
         assert server.wait() == 0
     with Server(tmp_path, before=("nohup",)) as server:
@@ -137,7 +139,7 @@ def test_a_hang_up_ends_it_unless_it_was_started_to_outlive_the_terminal(tmp_pat
 
 def test_sigterm_lets_asks_under_way_end_and_takes_no_new_ones(tmp_path: Path) -> None:
     replies: list[httpx.Response] = []
-    with Server(tmp_path) as server:
+    with Server(settled(tmp_path)) as server:
         agent = server.agent()
         agent.may_answer.clear()
         until(lambda: listed(server), "the agent is listed")
@@ -159,7 +161,7 @@ def test_sigterm_lets_asks_under_way_end_and_takes_no_new_ones(tmp_path: Path) -
 
 
 def test_the_drain_has_an_end(tmp_path: Path) -> None:
-    with Server(tmp_path, DRAIN_SECONDS="0.2") as server:
+    with Server(settled(tmp_path), DRAIN_SECONDS="0.2") as server:
         asking = ask_without_end(server)
         server.send(signal.SIGTERM)
         assert server.wait() == 0
@@ -167,7 +169,7 @@ def test_the_drain_has_an_end(tmp_path: Path) -> None:
 
 
 def test_a_later_signal_ends_at_once(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
+    with Server(settled(tmp_path)) as server:
         asking = ask_without_end(server)
         children = server.children()
 
@@ -197,7 +199,7 @@ def ask_without_end(server: Server) -> threading.Thread:
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
+    with Server(settled(tmp_path)) as server:
         children = server.children()
         assert children
         server.send(signal.SIGKILL)
@@ -206,7 +208,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_crashed_web_server_is_started_again_at_the_same_port(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
+    with Server(settled(tmp_path)) as server:
         (web,) = (pid for pid, line in server.command_lines().items() if "--only web" in line)
         os.kill(web, signal.SIGKILL)
         until(lambda: not runs(web), "the crash")

@@ -9,7 +9,7 @@ import pytest
 
 from privategpt.llm.embedded import available
 from tests import databases
-from tests.running import Server, runs, until
+from tests.running import Server, runs, settled, until
 
 needs_model = pytest.mark.skipif(available() is not None, reason=str(available()))
 
@@ -30,7 +30,7 @@ def test_the_quick_start_of_a_first_start_is_answered_by_the_built_in_model(tmp_
 
 @needs_model
 def test_nothing_of_the_agent_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    with Server(tmp_path, BUILTIN_AGENT="on") as server:
+    with Server(settled(tmp_path), BUILTIN_AGENT="on") as server:
         children = server.children()
         server.send(signal.SIGKILL)
         server.wait()
@@ -40,6 +40,7 @@ def test_nothing_of_the_agent_is_left_when_the_supervisor_is_killed(tmp_path: Pa
 @needs_model
 def test_where_loopback_is_not_trusted_the_agent_has_a_token_that_no_list_of_processes_shows(tmp_path: Path) -> None:
     ids, digests = [], []
+    settled(tmp_path)
     for _ in range(2):  # the second start gives the same agent a new key
         with Server(tmp_path, BUILTIN_AGENT="on", AGENTS_FROM_LOOPBACK="off") as server:
             (agent,) = server.get("/api/connections").json()["connections"]
@@ -54,7 +55,7 @@ def test_where_loopback_is_not_trusted_the_agent_has_a_token_that_no_list_of_pro
 
 def test_without_the_models_packages_the_server_goes_on_after_one_line(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['xllamacpp'] = None")
-    with Server(tmp_path / "data", BUILTIN_AGENT="on", PYTHONPATH=str(tmp_path)) as server:
+    with Server(settled(tmp_path / "data"), BUILTIN_AGENT="on", PYTHONPATH=str(tmp_path)) as server:
         assert "make model" in server.shown("Agents")
         assert server.get("/health").status_code == 200
         (line,) = server.complaints.splitlines()

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.redis_server import Redis, a_redis
-from tests.running import ROOT, Server, environment, manage, parents, until
+from tests.running import ROOT, Server, environment, manage, parents, settled, until
 from tests.socket_agent import PATIENCE, FakeAgent, echo, echo_of
 
 
@@ -93,7 +93,7 @@ async def coming_back(url: str, over: asyncio.Event) -> None:
 
 
 def test_web_processes_are_renewed_without_a_failed_request(tmp_path: Path, redis: Redis) -> None:
-    with Server(tmp_path, "0", "--web", "2", REDIS_URL=redis.url) as server:
+    with Server(settled(tmp_path), "0", "--web", "2", REDIS_URL=redis.url) as server:
         before = webs(server)
         assert len(before) == 2
         asyncio.run(renewed(server, before))
@@ -122,7 +122,7 @@ async def renewed(server: Server, before: list[int]) -> None:
 
 
 def test_a_killed_web_process_comes_back_while_redis_is_away(tmp_path: Path, redis: Redis) -> None:
-    with Server(tmp_path, "0", "--web", "2", REDIS_URL=redis.url) as server:
+    with Server(settled(tmp_path), "0", "--web", "2", REDIS_URL=redis.url) as server:
         before = webs(server)
         redis.kill()
         try:
@@ -134,13 +134,13 @@ def test_a_killed_web_process_comes_back_while_redis_is_away(tmp_path: Path, red
 
 
 def test_several_workers_run(tmp_path: Path) -> None:
-    with Server(tmp_path, "0", "--worker", "2") as server:
+    with Server(settled(tmp_path), "0", "--worker", "2") as server:
         workers = [line for line in server.command_lines().values() if line.rstrip().endswith("worker")]
         assert len(workers) == 2
 
 
 def test_workers_alone_run_beside_a_server_at_the_same_port(tmp_path: Path) -> None:
-    with Server(tmp_path, "0") as server:
+    with Server(settled(tmp_path), "0") as server:
         port = server.url.rpartition(":")[2]
         command = [sys.executable, str(ROOT / "manage.py"), "serve", port, "--only", "worker", "--worker", "2"]
         alone = subprocess.Popen(command, env=environment(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests import databases
 from tests.running import manage
 
 
@@ -22,9 +21,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def count(folder: Path, table: str) -> int:
-    with closing(sqlite3.connect(folder / "switchboard.sqlite3")) as database:
-        found: int = database.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608 - the test's own word
-        return found
+    ((found,),) = databases.sql(folder, f"SELECT count(*) FROM {table}")  # noqa: S608 - the test's own word
+    return int(found)
 
 
 def test_it_shows_the_password_and_the_key_and_loads_the_manual(first: tuple[Path, str]) -> None:

@@ -166,7 +166,7 @@ async def test_a_revoked_token_ends_its_own_sockets_and_no_others(closed: Door) 
         assert (await refusal(closed, Authorization=revoked))[0] == 401
 
 
-@pytest.mark.parametrize("ending", ["is_active = 0 WHERE", "DELETE"])
+@pytest.mark.parametrize("ending", ["is_active = false WHERE", "DELETE"])
 async def test_the_agents_of_a_user_who_goes_go_along(closed: Door, ending: str) -> None:
     """Attacks 8 and 44: retired or deleted, within 5 s; their agents' keys open nothing any more."""
     key = (await closed.http.post("/admin/users/add", json={"admin_key": closed.web.admin_key})).json()
@@ -182,7 +182,7 @@ async def test_the_agents_of_a_user_who_goes_go_along(closed: Door, ending: str)
                 )
                 assert found.status_code == 200
             else:
-                closed.web.sql("UPDATE accounts_user SET is_active = 0 WHERE id = ?", pk)
+                closed.web.sql("UPDATE accounts_user SET is_active = false WHERE id = ?", pk)
             assert await agent.closed() == 1008
             assert time.monotonic() - began < 5
         assert (await closed.ask(token=key["token"])).status_code == 401

@@ -83,7 +83,7 @@ def _age(moment: datetime, today: datetime) -> int:
 
 def search(user: User, query: str) -> list[Hit]:
     """Chats that hold every word, in one message or in the title; newest first."""
-    words = list(dict.fromkeys(query.split()))[:MOST_WORDS]
+    words = list(dict.fromkeys(query.replace("\0", " ").split()))[:MOST_WORDS]
     if not words:
         return []
     last = Message.objects.filter(_all_of(("question", "answer"), words), chat=OuterRef("pk")).order_by("-position")

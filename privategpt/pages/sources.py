@@ -75,7 +75,7 @@ def sources(request: UserRequest) -> HttpResponse:
 
 def _filtered(readable: SourceQuerySet, keeper: Keeper, words: str, group: str, state: str) -> SourceQuerySet:
     if words:
-        readable = readable.filter(title__icontains=words[:200])
+        readable = readable.filter(title__icontains=words[:200].replace("\0", ""))
     if group == "public":
         readable = readable.among([], public=True)
     elif group in {str(own.pk) for own in keeper.groups}:

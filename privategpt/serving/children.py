@@ -11,8 +11,6 @@ from pathlib import Path
 
 from django.conf import settings
 
-from privategpt.retrieval.embedders import EmbedderUnavailable
-from privategpt.retrieval.embedding_process import socket_path
 from privategpt.serving import firststart
 from privategpt.serving.listener import SOCKET, Site
 from privategpt.serving.supervisor import Child
@@ -81,6 +79,9 @@ def _worker(environment: Mapping[str, str], name: str) -> Child:
 
 def _embedder(environment: Mapping[str, str]) -> list[Child]:
     """The one process that holds the model. It knows nothing of Django, so it has to be told where our code is."""
+    from privategpt.retrieval.embedders import EmbedderUnavailable  # with numpy, which a supervisor has no use for
+    from privategpt.retrieval.embedding_process import socket_path
+
     try:
         path = socket_path(settings.DATA_DIR)
     except EmbedderUnavailable as reason:

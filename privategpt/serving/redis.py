@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-import redis
-
 from privategpt.serving.firststart import BadSetting
 
 WITHIN = 3.0  # seconds
@@ -15,6 +13,8 @@ def check(url: str) -> None:
     """Does nothing when no Redis is set. Raises BadSetting when it does not answer; the password is not repeated."""
     if not url:
         return
+    import redis  # only where one is set: it takes a tenth of the start
+
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=WITHIN, socket_timeout=WITHIN) as client:
             client.ping()
