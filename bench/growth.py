@@ -51,7 +51,7 @@ class Watch:
     ended: list[str] = field(default_factory=list)
 
     def look(self) -> None:
-        there = {(part(pid, self.pid), pid) for pid in tree(self.pid)}
+        there = {(name, pid) for pid in tree(self.pid) if (name := part(pid, self.pid))}
         for name, pid in self.seen.keys() - there:
             if f"{name} {pid}" not in self.ended:
                 self.ended.append(f"{name} {pid}")
@@ -60,9 +60,9 @@ class Watch:
                 self.seen.setdefault((name, pid), []).append(sample(pid))
 
     def growths(self, since: float) -> list[Growth]:
-        """Of each process that was there long enough; processes that came for a moment are none of ours."""
+        """Of each process that was looked at often enough."""
         rest = {key: [each for each in found if each.at >= since] for key, found in self.seen.items()}
-        long = sorted((key, found) for key, found in rest.items() if len(found) >= FEWEST and key[0])
+        long = sorted((key, found) for key, found in rest.items() if len(found) >= FEWEST)
         return [growth(f"{name} ({pid})", found) for (name, pid), found in long]
 
 

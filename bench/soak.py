@@ -18,7 +18,7 @@ from bench.chat import EMAIL, PASSWORD, SERVE, token
 from bench.driver import listed
 from bench.echoes import Echo
 from bench.growth import MUST, Watch, table
-from bench.mix import Keys, Mix
+from bench.mix import Keys, Mix, Outcomes
 from bench.processes import Server, busy_elsewhere, raise_file_limit
 from bench.relay import noise
 from bench.scale import signed_in
@@ -80,10 +80,10 @@ async def soak(server: Server, watch: Watch, options: argparse.Namespace) -> tup
     return mix, warm
 
 
-def judged(mix: Mix, watch: Watch, warm: float) -> bool:
+def judged(outcomes: Outcomes, watch: Watch, warm: float) -> bool:
     """Prints what was found; whether the promise was kept."""
-    growths, troubles = watch.growths(warm), mix.outcomes.troubles()
-    print(mix.outcomes.table(), table(growths), sep="\n\n")
+    growths, troubles = watch.growths(warm), outcomes.troubles()
+    print(outcomes.table(), table(growths), sep="\n\n")
     troubles += [f"a process ended: {name}" for name in watch.ended]
     troubles += [f"{each.name} grew by {MUST:.0%} or more" for each in growths if not each.is_kept]
     troubles += ["too short a run: no process was looked at often enough"] if not growths else []
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Server("the server", options.server, settings=settings(options), misdeeds=misdeeds) as server:
             watch = Watch(server.pid)
             mix, warm = asyncio.run(soak(server, watch, options))
-            is_kept = judged(mix, watch, warm)
+            is_kept = judged(mix.outcomes, watch, warm)
     except (RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
