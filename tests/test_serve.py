@@ -99,6 +99,18 @@ def test_port_and_key_may_be_arguments_which_no_child_repeats(tmp_path: Path) ->
         assert not any("outside" in line for line in lines)
 
 
+def heaps(server: Server) -> set[str]:
+    """MALLOC_ARENA_MAX of all child processes."""
+    found = [Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in server.children()]
+    return {next((row.decode() for row in rows if row.startswith(b"MALLOC_ARENA_MAX=")), "") for rows in found}
+
+
+def test_few_heaps_keep_the_processes_small_unless_told_otherwise(fresh: Server, tmp_path: Path) -> None:
+    assert heaps(fresh) == {"MALLOC_ARENA_MAX=2"}
+    with Server(tmp_path, MALLOC_ARENA_MAX="8") as server:
+        assert heaps(server) == {"MALLOC_ARENA_MAX=8"}
+
+
 def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -24,6 +24,9 @@ EMBEDDER = "The embedder"
 NO_EMBEDDER = 2  # exit status of the embedding process: its packages are missing, or the endpoint does not answer
 NO_MODEL = 3  # exit status of runagent, which says itself what is missing
 MANAGE = (sys.executable, str(Path(settings.BASE_DIR) / "manage.py"))
+# Heaps of the C library. It makes one for each thread up to eight a core, and what one thread has freed no other uses;
+# under the interpreter's lock they hardly ever want memory at the same time.
+ARENAS = "2"
 CLOSING = 10.0  # seconds of the web server after its drain, for sockets and the last writes
 
 
@@ -42,6 +45,7 @@ PARTS = ("web", "worker", "agent", "embedder")
 def children(site: Site, descriptor: int, admin_key: str, crew: Crew) -> list[Child]:
     """The table. Secrets go by environment: arguments stand in the list of processes."""
     environment = {name: value for name, value in os.environ.items() if name != "ADMIN_PASSWORD"}
+    environment.setdefault("MALLOC_ARENA_MAX", ARENAS)
     environment |= {"HOST": site.host, "PORT": str(site.port)} | ({"ADMIN_KEY": admin_key} if admin_key else {})
     rows: list[Child] = []
     if crew.only in {"", "web"}:
