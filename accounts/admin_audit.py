@@ -10,7 +10,9 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils import translation
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 
 from accounts import audit
 from accounts.addresses import peer
@@ -52,14 +54,18 @@ class AuditedAdmin(ModelAdmin[M]):
     secret_fields: tuple[str, ...] = ()  # no list may be filtered by them: a filter is a question that gets an answer
 
     def record(self, request: HttpRequest, verb: str, obj: models.Model, detail: str = "") -> None:
-        """One row: the verb and the kind of thing; which one by name and key (names need not be unique), and how."""
-        audit.record(
-            f"{verb} {self.opts.verbose_name}",
-            f"{str(obj)[:100]} [{obj.pk}] {detail}".rstrip(),
-            by=actor(request),
-            way="admin site",
-            address=peer(request),
-        )
+        """One row: the verb and the kind of thing; which one by name and key (names need not be unique), and how.
+
+        In the contracts' language, whoever acts: rows are searched, and read by others.
+        """
+        with translation.override(None):
+            audit.record(
+                f"{verb} {self.opts.verbose_name}",
+                f"{str(obj)[:100]} [{obj.pk}] {detail}".rstrip(),
+                by=actor(request),
+                way="admin site",
+                address=peer(request),
+            )
 
     def log_addition(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
         self.record(request, "add", obj)
@@ -67,7 +73,9 @@ class AuditedAdmin(ModelAdmin[M]):
 
     def log_change(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
         entry = super().log_change(request, obj, message)
-        self.record(request, "change", obj, entry.get_change_message())
+        with translation.override(None):
+            said = entry.get_change_message()
+        self.record(request, "change", obj, said)
         return entry
 
     def log_deletions(self, request: HttpRequest, queryset: models.QuerySet[M]) -> list[LogEntry]:
@@ -100,7 +108,11 @@ class AuditedAdmin(ModelAdmin[M]):
         """For actions: whether each one may be changed. If not, says so; then nothing is to be done."""
         refused = [obj for obj in objects if not self.has_change_permission(request, obj)]
         if refused:
-            self.message_user(request, f"Nothing was done: you may not change {refused[0]}.", messages.ERROR)
+            self.message_user(
+                request,
+                gettext("Nothing was done: you may not change %(what)s.") % {"what": refused[0]},
+                messages.ERROR,
+            )
         return not refused
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:

@@ -12,7 +12,16 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts.admin_audit import AuditedAdmin, actor
 from accounts.authenticators import Authenticator
 
+# django-otp speaks English only. Said here, after its models were read, so it asks for no migration of theirs.
 apps.get_app_config("otp_totp").verbose_name = _("Second factors")
+TOTPDevice._meta.verbose_name, TOTPDevice._meta.verbose_name_plural = _("TOTP device"), _("TOTP devices")
+for name, words in (
+    ("user", _("user")),
+    ("confirmed", _("confirmed")),
+    ("created_at", _("created at")),
+    ("last_used_at", _("last used at")),
+):
+    TOTPDevice._meta.get_field(name).verbose_name = words
 admin.site.unregister(TOTPDevice)  # django-otp's own page shows the key, and leaves no row in the audit log
 
 
@@ -29,7 +38,7 @@ class SecondFactorAdmin(AuditedAdmin[Authenticator]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Authenticator]:
         return super().get_queryset(request).annotate(counted=Count("recovery_codes"))
 
-    @admin.display(description="recovery codes left", ordering="counted")
+    @admin.display(description=_("recovery codes left"), ordering="counted")
     def codes_left(self, device: Authenticator) -> int:
         return device.counted  # type: ignore[attr-defined, no-any-return]
 
