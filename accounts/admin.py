@@ -8,13 +8,14 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import models as auth
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
 from django.db import transaction
 from django.db.models import Count, Field, ManyToManyField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     BaseUserAdmin = DjangoUserAdmin[User]
     UserCreationForm = AdminUserCreationForm[User]
     UserForm = forms.ModelForm[User]
+    PasswordForm = AdminPasswordChangeForm[User]
     PermissionField = forms.ModelMultipleChoiceField[auth.Permission]
 else:
     BaseUserAdmin = DjangoUserAdmin
     UserCreationForm = AdminUserCreationForm
     UserForm = forms.ModelForm
+    PasswordForm = AdminPasswordChangeForm
     PermissionField = forms.ModelMultipleChoiceField
 
 admin.site.site_header = admin.site.site_title = "Switchboard"
@@ -79,11 +82,26 @@ class AddUserForm(UserCreationForm):
         return found
 
 
+class ChangePasswordForm(PasswordForm):
+    """Django's, whose hint is English, and whose first field the admin site's script has in hand already."""
+
+    usable_password_help_text = format_lazy(  # type: ignore[assignment]
+        '{}<ul id="id_unusable_warning" class="messagelist"><li class="warning">{}</li></ul>',  # for Django's script
+        _("Off: cannot sign in with a password."),
+        _("Switched off, the present password is lost."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].widget.attrs.pop("autofocus", None)
+
+
 @admin.register(User)
 class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     """Retiring is the way to end a user; deleting takes a permission of its own."""
 
     add_form = AddUserForm
+    change_password_form = ChangePasswordForm
     form = UserForm  # Django's would show parts of the password's hash
     add_fieldsets = (
         (None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),
@@ -127,10 +145,14 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         if db_field.name == "roles":
             held = {code: name for code, name in ROLES.items() if _may_give(actor(request), code)}
             return forms.MultipleChoiceField(
-                choices=held.items(), required=False, widget=forms.CheckboxSelectMultiple, help_text=db_field.help_text
+                label=_("Roles"),
+                choices=held.items(),
+                required=False,
+                widget=forms.CheckboxSelectMultiple,
+                help_text=db_field.help_text,
             )
         if db_field.name == "language":
-            return forms.ChoiceField(choices=LANGUAGES.items(), initial=db_field.default)
+            return forms.ChoiceField(label=_("Language"), choices=LANGUAGES.items(), initial=db_field.default)
         if db_field.name == "timezone":
             return forms.ChoiceField(
                 label=_("Time zone"), choices=[(name, name) for name in timezones()], initial=db_field.default

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
@@ -104,6 +105,14 @@ class AuditedAdmin(ModelAdmin[M]):
         with transaction.atomic():
             return super().response_action(request, queryset, *args)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Without the rows that only tie two others together: they have no name, and Django's for them is English."""
+        doomed, counts, needed, protected = super().get_deleted_objects(objs, request)
+        ties = [model._meta for model in apps.get_models(include_auto_created=True) if model._meta.auto_created]
+        shown = _without(tuple(f"{capfirst(tie.verbose_name)}: " for tie in ties), doomed)
+        kinds = {str(tie.verbose_name_plural) for tie in ties}
+        return shown, {kind: n for kind, n in counts.items() if str(kind) not in kinds}, needed, protected
+
     def all_changeable(self, request: HttpRequest, objects: Iterable[M]) -> bool:
         """For actions: whether each one may be changed. If not, says so; then nothing is to be done."""
         refused = [obj for obj in objects if not self.has_change_permission(request, obj)]
@@ -117,3 +126,9 @@ class AuditedAdmin(ModelAdmin[M]):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup.split("__")[0] not in self.secret_fields and super().lookup_allowed(lookup, value, request)
+
+
+def _without(beginnings: tuple[str, ...], doomed: list[Any]) -> list[Any]:
+    """Of a tree of lists and lines those lines that begin otherwise."""
+    kept = [_without(beginnings, each) if isinstance(each, list) else each for each in doomed]
+    return [each for each in kept if each and not (isinstance(each, str) and each.startswith(beginnings))]

@@ -15,13 +15,14 @@ from accounts.authenticators import Authenticator
 # django-otp speaks English only. Said here, after its models were read, so it asks for no migration of theirs.
 apps.get_app_config("otp_totp").verbose_name = _("Second factors")
 TOTPDevice._meta.verbose_name, TOTPDevice._meta.verbose_name_plural = _("TOTP device"), _("TOTP devices")
-for name, words in (
-    ("user", _("user")),
-    ("confirmed", _("confirmed")),
-    ("created_at", _("created at")),
-    ("last_used_at", _("last used at")),
+for name, words, hint in (
+    ("user", _("user"), ""),
+    ("confirmed", _("confirmed"), _("Yes: sign-in asks for its code.")),
+    ("created_at", _("created at"), ""),
+    ("last_used_at", _("last used at"), ""),
 ):
-    TOTPDevice._meta.get_field(name).verbose_name = words
+    field = TOTPDevice._meta.get_field(name)
+    field.verbose_name, field.help_text = words, hint
 admin.site.unregister(TOTPDevice)  # django-otp's own page shows the key, and leaves no row in the audit log
 
 

@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import peer
 from accounts.admin import GroupAdmin
@@ -44,7 +43,7 @@ class GroupOfSourcesAdmin(GroupAdmin):
         orphans = knowledge.only_of(list(objs)).count()
         if orphans:
             doomed = [*doomed, gettext("Sources that nobody else can read: %(n)d") % {"n": orphans}]
-            counts = {**counts, _("sources"): orphans}
+            counts = {**counts, gettext("sources"): orphans}
         return doomed, counts, needed, protected
 
     def _actor(self, request: HttpRequest) -> Actor:
