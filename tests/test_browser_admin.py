@@ -36,7 +36,7 @@ for n in range(40):
 Scenario.objects.create(name="Short answers", description="Two sentences", owner=root, active=True)
 source = Source.objects.filter(title="Settings").first()
 Source.objects.filter(pk=source.pk).update(state="error", state_reason="There is no embedder.")
-print(chat.pk, source.pk, chat.owner.pk)
+print(chat.pk, source.pk)
 """
 ADMIN = (
     "",
@@ -57,10 +57,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, lis
     with stage(data) as found:
         made = manage(data, "shell", "-v0", "-c", f"PASSWORD = {PASSWORD!r}\n{FILL}")
         assert made.returncode == 0, made.stderr
-        chat, source, user = made.stdout.split()[-3:]
+        chat, source = made.stdout.split()[-2:]
         inner = [path.format(chat=chat, source=source) for path in (*SOURCES_AND_CHATS, *MORE)]
         admin = [
-            *(f"/admin/{path.format(user=user)}" for path in ADMIN),
+            *(f"/admin/{path}" for path in ADMIN),
             *(f"/admin/privategpt/{path}" for path in inner),
         ]
         yield found, ["/", "/dashboard", "/dashboard?period=month", "/agents", *admin]
