@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.hashers import check_password
@@ -25,6 +26,8 @@ class Authenticator(Device):
         objects: models.Manager[Authenticator]
         key: str
         confirmed: bool
+        created_at: datetime | None
+        last_used_at: datetime | None
         user: Any
         user_id: Any
         config_url: str

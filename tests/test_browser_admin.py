@@ -42,7 +42,6 @@ ADMIN = (
     "",
     "accounts/user/",
     "accounts/user/add/",
-    "accounts/user/{user}/password/",
     "accounts/group/add/",
     "accounts/auditentry/",
     "relay/agent/",
