@@ -8,13 +8,16 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import models as auth
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
 from django.db import transaction
 from django.db.models import Count, Field, ManyToManyField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import (
     admin_secondfactor,  # noqa: F401 - registers itself
@@ -30,17 +33,33 @@ if TYPE_CHECKING:
     BaseUserAdmin = DjangoUserAdmin[User]
     UserCreationForm = AdminUserCreationForm[User]
     UserForm = forms.ModelForm[User]
+    PasswordForm = AdminPasswordChangeForm[User]
+    PermissionField = forms.ModelMultipleChoiceField[auth.Permission]
 else:
     BaseUserAdmin = DjangoUserAdmin
     UserCreationForm = AdminUserCreationForm
     UserForm = forms.ModelForm
+    PasswordForm = AdminPasswordChangeForm
+    PermissionField = forms.ModelMultipleChoiceField
 
 admin.site.site_header = admin.site.site_title = "Switchboard"
-admin.site.index_title = "Administration"
+admin.site.index_title = _("Administration")
 admin.site.unregister(auth.Group)  # rights come from roles; our groups say what one may read
 admin.site.register(Token, TokenAdmin)
 
 RIGHTS = ("is_staff", "is_superuser", "user_permissions")
+
+
+VERBS = {"add": _("add"), "change": _("change"), "delete": _("delete"), "view": _("view")}
+
+
+class Permissions(PermissionField):
+    """Named in the reader's language, where the names in the database are English."""
+
+    def label_from_instance(self, obj: auth.Permission) -> str:
+        verb, _sep, model = obj.codename.partition("_")
+        said = VERBS[verb] if verb in VERBS and model == obj.content_type.model else gettext(obj.name)
+        return f"{obj.content_type} | {said}"
 
 
 class AddUserForm(UserCreationForm):
@@ -50,11 +69,31 @@ class AddUserForm(UserCreationForm):
         model = User
         fields = ("email", "name")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        said = self.fields["email"].widget.attrs
+        said["autocomplete"] = "username"  # of the password beside it, for whoever keeps passwords
+        said.pop("autofocus", None)  # the admin site's own script has been there before
+
     def clean(self) -> dict[str, Any]:
         found: dict[str, Any] = super().clean() or self.cleaned_data
         if found.get("set_usable_password") and not found.get("email") and "email" not in self.errors:
-            self.add_error("email", "Whoever signs in with a password needs an e-mail.")
+            self.add_error("email", gettext("Whoever signs in with a password needs an e-mail."))
         return found
+
+
+class ChangePasswordForm(PasswordForm):
+    """Django's, whose hint is English, and whose first field the admin site's script has in hand already."""
+
+    usable_password_help_text = format_lazy(  # type: ignore[assignment]
+        '{}<ul id="id_unusable_warning" class="messagelist"><li class="warning">{}</li></ul>',  # for Django's script
+        _("Off: cannot sign in with a password."),
+        _("Switched off, the present password is lost."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].widget.attrs.pop("autofocus", None)
 
 
 @admin.register(User)
@@ -62,18 +101,19 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     """Retiring is the way to end a user; deleting takes a permission of its own."""
 
     add_form = AddUserForm
+    change_password_form = ChangePasswordForm
     form = UserForm  # Django's would show parts of the password's hash
     add_fieldsets = (
         (None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),
-        ("What they may do", {"fields": ("roles", "groups", "may_use_public")}),
-        ("Preferences", {"fields": ("language", "timezone")}),
+        (_("What they may do"), {"fields": ("roles", "groups", "may_use_public")}),
+        (_("Preferences"), {"fields": ("language", "timezone")}),
     )
     fieldsets = (
         (None, {"fields": ("email", "name", "sign_in")}),
-        ("What they may do", {"fields": ("roles", "groups", "may_use_public")}),
-        ("Preferences", {"fields": ("language", "timezone")}),
-        ("Administration", {"fields": RIGHTS}),
-        ("State", {"fields": ("is_active", "last_login", "created_at")}),
+        (_("What they may do"), {"fields": ("roles", "groups", "may_use_public")}),
+        (_("Preferences"), {"fields": ("language", "timezone")}),
+        (_("Administration"), {"fields": RIGHTS}),
+        (_("State"), {"fields": ("is_active", "last_login", "created_at")}),
     )
     filter_horizontal = ("groups", "user_permissions")
     list_display = ("__str__", "name", "shown_roles", "is_staff", "is_active", "live_tokens")
@@ -105,13 +145,17 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         if db_field.name == "roles":
             held = {code: name for code, name in ROLES.items() if _may_give(actor(request), code)}
             return forms.MultipleChoiceField(
-                choices=held.items(), required=False, widget=forms.CheckboxSelectMultiple, help_text=db_field.help_text
+                label=_("Roles"),
+                choices=held.items(),
+                required=False,
+                widget=forms.CheckboxSelectMultiple,
+                help_text=db_field.help_text,
             )
         if db_field.name == "language":
-            return forms.ChoiceField(choices=LANGUAGES.items(), initial=db_field.default)
+            return forms.ChoiceField(label=_("Language"), choices=LANGUAGES.items(), initial=db_field.default)
         if db_field.name == "timezone":
             return forms.ChoiceField(
-                label="Time zone", choices=[(name, name) for name in timezones()], initial=db_field.default
+                label=_("Time zone"), choices=[(name, name) for name in timezones()], initial=db_field.default
             )
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
@@ -120,6 +164,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     ) -> forms.ModelMultipleChoiceField[Any] | None:
         if db_field.name == "user_permissions":  # each one's name holds its content type's
             kwargs["queryset"] = auth.Permission.objects.select_related("content_type")
+            kwargs["form_class"] = Permissions
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
@@ -137,54 +182,57 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         counted = Subquery(live.annotate(number=Count("pk")).values("number"))
         return super().get_queryset(request).annotate(live_token_count=Coalesce(counted, 0))
 
-    @admin.display(description="roles")
+    @admin.display(description=_("roles"))
     def shown_roles(self, user: User) -> str:
-        return ", ".join(ROLES.get(role, role) for role in user.roles)
+        return ", ".join(str(ROLES.get(role, role)) for role in user.roles)
 
-    @admin.display(description="live tokens", ordering="live_token_count")
+    @admin.display(description=_("live tokens"), ordering="live_token_count")
     def live_tokens(self, user: User) -> int:
         return user.live_token_count  # type: ignore[attr-defined, no-any-return]
 
-    @admin.display(description="password")
+    @admin.display(description=_("password"))
     def sign_in(self, user: User) -> str:
         """Not the hash, nor a part of it."""
-        state, verb = ("Set.", "Change it") if user.has_usable_password() else ("None: cannot sign in.", "Set one")
+        state, verb = gettext("None: cannot sign in."), gettext("Set one")
+        if user.has_usable_password():
+            state, verb = gettext("Set."), gettext("Change it")
         link = reverse("admin:auth_user_password_change", args=[user.pk])
         return format_html('{} <a href="{}">{}</a>', state, link, verb)
 
     # -- actions --------------------------------------------------------------------------------
 
-    @admin.action(permissions=["change"], description="Retire: sign-in, sessions and tokens end now")
+    @admin.action(permissions=["change"], description=_("Retire: sign-in, sessions and tokens end now"))
     def retire(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         users = list(queryset)
         if actor(request) in users:
-            self.message_user(request, "Nothing was done: you cannot retire yourself.", messages.ERROR)
+            self.message_user(request, gettext("Nothing was done: you cannot retire yourself."), messages.ERROR)
         elif self.all_changeable(request, users):
             for user in users:
                 user.retire()
                 self.record(request, "retire", user)
-            self.message_user(request, f"Retired: {len(users)}.")
+            self.message_user(request, gettext("Retired: %(n)d.") % {"n": len(users)})
 
-    @admin.action(permissions=["change"], description="Reactivate: may sign in again, tokens stay revoked")
+    @admin.action(permissions=["change"], description=_("Reactivate: may sign in again, tokens stay revoked"))
     def reactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         users = list(queryset)
         if self.all_changeable(request, users):
             for user in users:
                 user.reactivate()
                 self.record(request, "reactivate", user)
-            self.message_user(request, f"Reactivated: {len(users)}.")
+            self.message_user(request, gettext("Reactivated: %(n)d.") % {"n": len(users)})
 
-    @admin.action(permissions=["change"], description="Turn the second factor off: the password alone signs in")
+    @admin.action(permissions=["change"], description=_("Turn the second factor off: the password alone signs in"))
     def turn_off_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """For who lost the app; for oneself there is the account's page, which asks for the password."""
         users = [user for user in queryset if secondfactor.is_on(user)]
         if actor(request) in users:
-            self.message_user(request, "Nothing was done: your own is turned off under Account.", messages.ERROR)
+            refusal = gettext("Nothing was done: your own is turned off under Account.")
+            self.message_user(request, refusal, messages.ERROR)
         elif self.all_changeable(request, users):
             for user in users:
                 secondfactor.turn_off(user)
                 self.record(request, "turn off second factor of", user)
-            self.message_user(request, f"Turned off: {len(users)}.")
+            self.message_user(request, gettext("Turned off: %(n)d.") % {"n": len(users)})
 
 
 def _may_give(user: User, role: str) -> bool:
@@ -200,7 +248,7 @@ class GroupAdmin(AuditedAdmin[Group]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         return super().get_queryset(request).annotate(counted=Count("members"))
 
-    @admin.display(description="members", ordering="counted")
+    @admin.display(description=_("members"), ordering="counted")
     def member_count(self, group: Group) -> int:
         return group.counted  # type: ignore[attr-defined, no-any-return]
 

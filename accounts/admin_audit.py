@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils import translation
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 
 from accounts import audit
 from accounts.addresses import peer
@@ -52,14 +55,18 @@ class AuditedAdmin(ModelAdmin[M]):
     secret_fields: tuple[str, ...] = ()  # no list may be filtered by them: a filter is a question that gets an answer
 
     def record(self, request: HttpRequest, verb: str, obj: models.Model, detail: str = "") -> None:
-        """One row: the verb and the kind of thing; which one by name and key (names need not be unique), and how."""
-        audit.record(
-            f"{verb} {self.opts.verbose_name}",
-            f"{str(obj)[:100]} [{obj.pk}] {detail}".rstrip(),
-            by=actor(request),
-            way="admin site",
-            address=peer(request),
-        )
+        """One row: the verb and the kind of thing; which one by name and key (names need not be unique), and how.
+
+        In the contracts' language, whoever acts: rows are searched, and read by others.
+        """
+        with translation.override(None):
+            audit.record(
+                f"{verb} {self.opts.verbose_name}",
+                f"{str(obj)[:100]} [{obj.pk}] {detail}".rstrip(),
+                by=actor(request),
+                way="admin site",
+                address=peer(request),
+            )
 
     def log_addition(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
         self.record(request, "add", obj)
@@ -67,7 +74,9 @@ class AuditedAdmin(ModelAdmin[M]):
 
     def log_change(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
         entry = super().log_change(request, obj, message)
-        self.record(request, "change", obj, entry.get_change_message())
+        with translation.override(None):
+            said = entry.get_change_message()
+        self.record(request, "change", obj, said)
         return entry
 
     def log_deletions(self, request: HttpRequest, queryset: models.QuerySet[M]) -> list[LogEntry]:
@@ -96,12 +105,30 @@ class AuditedAdmin(ModelAdmin[M]):
         with transaction.atomic():
             return super().response_action(request, queryset, *args)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Without the rows that only tie two others together: they have no name, and Django's for them is English."""
+        doomed, counts, needed, protected = super().get_deleted_objects(objs, request)
+        ties = [model._meta for model in apps.get_models(include_auto_created=True) if model._meta.auto_created]
+        shown = _without(tuple(f"{capfirst(tie.verbose_name)}: " for tie in ties), doomed)
+        kinds = {str(tie.verbose_name_plural) for tie in ties}
+        return shown, {kind: n for kind, n in counts.items() if str(kind) not in kinds}, needed, protected
+
     def all_changeable(self, request: HttpRequest, objects: Iterable[M]) -> bool:
         """For actions: whether each one may be changed. If not, says so; then nothing is to be done."""
         refused = [obj for obj in objects if not self.has_change_permission(request, obj)]
         if refused:
-            self.message_user(request, f"Nothing was done: you may not change {refused[0]}.", messages.ERROR)
+            self.message_user(
+                request,
+                gettext("Nothing was done: you may not change %(what)s.") % {"what": refused[0]},
+                messages.ERROR,
+            )
         return not refused
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup.split("__")[0] not in self.secret_fields and super().lookup_allowed(lookup, value, request)
+
+
+def _without(beginnings: tuple[str, ...], doomed: list[Any]) -> list[Any]:
+    """Of a tree of lists and lines those lines that begin otherwise."""
+    kept = [_without(beginnings, each) if isinstance(each, list) else each for each in doomed]
+    return [each for each in kept if each and not (isinstance(each, str) and each.startswith(beginnings))]

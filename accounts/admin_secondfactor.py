@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.apps import apps
 from django.contrib import admin
 from django.db.models import Count, QuerySet
@@ -12,7 +14,9 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts.admin_audit import AuditedAdmin, actor
 from accounts.authenticators import Authenticator
 
+# django-otp speaks English only. Said here, after its models were read, so it asks for no migration of theirs.
 apps.get_app_config("otp_totp").verbose_name = _("Second factors")
+TOTPDevice._meta.verbose_name, TOTPDevice._meta.verbose_name_plural = _("TOTP device"), _("TOTP devices")
 admin.site.unregister(TOTPDevice)  # django-otp's own page shows the key, and leaves no row in the audit log
 
 
@@ -20,7 +24,7 @@ admin.site.unregister(TOTPDevice)  # django-otp's own page shows the key, and le
 class SecondFactorAdmin(AuditedAdmin[Authenticator]):
     """Deleting it lets its user in by the password alone; its recovery codes go along."""
 
-    list_display = ("user", "confirmed", "codes_left", "created_at", "last_used_at")
+    list_display = ("shown_user", "is_confirmed", "codes_left", "shown_created", "shown_used")  # named by us
     fields = list_display
     list_select_related = ("user",)
     search_fields = ("user__email", "user__name")
@@ -29,7 +33,23 @@ class SecondFactorAdmin(AuditedAdmin[Authenticator]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Authenticator]:
         return super().get_queryset(request).annotate(counted=Count("recovery_codes"))
 
-    @admin.display(description="recovery codes left", ordering="counted")
+    @admin.display(description=_("user"), ordering="user")
+    def shown_user(self, device: Authenticator) -> str:
+        return str(device.user)
+
+    @admin.display(description=_("confirmed"), boolean=True, ordering="confirmed")
+    def is_confirmed(self, device: Authenticator) -> bool:
+        return device.confirmed
+
+    @admin.display(description=_("created at"), ordering="created_at")
+    def shown_created(self, device: Authenticator) -> datetime | None:
+        return device.created_at
+
+    @admin.display(description=_("last used at"), ordering="last_used_at")
+    def shown_used(self, device: Authenticator) -> datetime | None:
+        return device.last_used_at
+
+    @admin.display(description=_("recovery codes left"), ordering="counted")
     def codes_left(self, device: Authenticator) -> int:
         return device.counted  # type: ignore[attr-defined, no-any-return]
 

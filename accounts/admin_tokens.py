@@ -14,6 +14,8 @@ from django.db.models import ForeignKey, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.admin_audit import AuditedAdmin, actor, could_be
 from accounts.models import Token, User
@@ -26,7 +28,11 @@ else:
 
 class AddTokenForm(TokenForm):
     days = forms.IntegerField(
-        label="Days until it expires", required=False, min_value=1, max_value=3650, help_text="Empty: it never does."
+        label=_("Days until it expires"),
+        required=False,
+        min_value=1,
+        max_value=3650,
+        help_text=_("Empty: it never does."),
     )
 
     class Meta:
@@ -37,7 +43,7 @@ class AddTokenForm(TokenForm):
         """An asker is always somebody: asks without a user are the admin key's own."""
         found: dict[str, Any] = super().clean() or self.cleaned_data
         if found.get("kind") != Token.Kind.AGENT and not found.get("user") and "user" not in self.errors:
-            self.add_error("user", "Only an agent's token may belong to nobody.")
+            self.add_error("user", gettext("Only an agent's token may belong to nobody."))
         return found
 
     def save(self, commit: bool = True) -> Token:
@@ -54,11 +60,11 @@ class UserSelect(AutocompleteSelect):
 
 
 class StateFilter(admin.SimpleListFilter):
-    title = "state"
+    title = _("state")
     parameter_name = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("usable", "usable"), ("ended", "revoked, expired or user inactive")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("usable", _("usable")), ("ended", _("revoked, expired or user inactive"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
         usable = Token.objects.usable().values("pk")
@@ -67,10 +73,18 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.exclude(pk__in=usable) if self.value() == "ended" else queryset
 
 
+STATES = {
+    "live": _("live"),
+    "expired": _("expired"),
+    "revoked": _("revoked"),
+    "user inactive": _("user inactive"),
+}
+
+
 class TokenAdmin(AuditedAdmin[Token]):
     """Once made, a token's name and expiry can be changed, and it can be revoked."""
 
-    list_display = ("kind", "name", "user", "hint", "state", "created_at", "expires_at", "last_used_at")
+    list_display = ("kind", "name", "user", "hint", "shown_state", "created_at", "expires_at", "last_used_at")
     list_display_links = ("kind", "name")
     list_filter = ("kind", StateFilter)
     list_select_related = ("user",)
@@ -90,6 +104,10 @@ class TokenAdmin(AuditedAdmin[Token]):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Token | None = None) -> list[str]:
         return [name for name in self.fields if name not in {"name", "expires_at"}] if obj else []
+
+    @admin.display(description=_("state"))
+    def shown_state(self, token: Token) -> str:
+        return str(STATES[token.state])
 
     # -- making one -----------------------------------------------------------------------------
 
@@ -121,21 +139,21 @@ class TokenAdmin(AuditedAdmin[Token]):
 
     def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
         """The key goes into this one page; a message or a redirect would put it into a cookie or the session."""
-        context = {**self.admin_site.each_context(request), "title": "New key", "token": obj, "opts": self.opts}
+        context = {**self.admin_site.each_context(request), "title": _("New key"), "token": obj, "opts": self.opts}
         response = TemplateResponse(request, "admin/accounts/token/new_key.html", context)
         response["Cache-Control"] = "no-store"
         return response
 
     # -- ending one -----------------------------------------------------------------------------
 
-    @admin.action(permissions=["change"], description="Revoke: no longer valid from now on")
+    @admin.action(permissions=["change"], description=_("Revoke: no longer valid from now on"))
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         tokens = list(queryset.filter(revoked_at=None))
         if self.all_changeable(request, tokens):
             Token.objects.filter(pk__in=[token.pk for token in tokens]).revoke()
             for token in tokens:
                 self.record(request, "revoke", token)
-            self.message_user(request, f"Revoked: {len(tokens)}.")
+            self.message_user(request, gettext("Revoked: %(n)d.") % {"n": len(tokens)})
 
 
 def _may_manage(request: HttpRequest, token: Token | None) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.hashers import check_password
 from django.db import models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import keys
@@ -23,6 +26,8 @@ class Authenticator(Device):
         objects: models.Manager[Authenticator]
         key: str
         confirmed: bool
+        created_at: datetime | None
+        last_used_at: datetime | None
         user: Any
         user_id: Any
         config_url: str
@@ -35,7 +40,8 @@ class Authenticator(Device):
 
     class Meta:
         proxy = True
-        verbose_name = "second factor"
+        verbose_name = _("second factor")
+        verbose_name_plural = _("second factors")
 
     @property
     def secret(self) -> bytes | None:
@@ -63,10 +69,12 @@ class RecoveryCode(models.Model):
     digest = models.CharField(max_length=200, editable=False, help_text="A password's hash of the whole code.")
 
     class Meta:
+        verbose_name = _("recovery code")
+        verbose_name_plural = _("recovery codes")
         constraints = (models.UniqueConstraint(fields=("device", "slot"), name="one_code_a_slot"),)
 
     def __str__(self) -> str:
-        return f"recovery code {self.slot}"
+        return gettext("recovery code %(n)d") % {"n": self.slot}
 
     def matches(self, code: str) -> bool:
         return check_password(code, self.digest)

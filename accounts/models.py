@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts import keys
 from accounts.authenticators import Authenticator as Authenticator
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 class Group(models.Model):
     """A circle of people who read the same sources. Carries no permission of Django's admin: roles do."""
 
-    name = models.CharField(max_length=150, unique=True)
-    description = models.TextField(blank=True, default="")
-    created_at = models.DateTimeField(auto_now_add=True)
+    name = models.CharField(_("name"), max_length=150, unique=True)
+    description = models.TextField(_("description"), blank=True, default="")
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
+        verbose_name = _("group")
+        verbose_name_plural = _("groups")
         ordering = ("name",)
 
     def __str__(self) -> str:
@@ -63,18 +66,20 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person, or a program that the relay's administrator added (those have no e-mail and no password)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    email = CanonicalEmailField("e-mail", unique=True, null=True, blank=True)
-    name = models.CharField(max_length=150, blank=True)
-    language = models.CharField(max_length=8, default="en", validators=[known_language])
-    timezone = models.CharField("time zone", max_length=64, default="Europe/Berlin", validators=[known_timezone])
-    groups = models.ManyToManyField(Group, related_name="members", blank=True)  # type: ignore[assignment]
-    roles = models.JSONField(default=list, blank=True, validators=[known_roles])
-    is_staff = models.BooleanField("may enter the admin", default=False)
-    is_active = models.BooleanField(default=True, help_text="Off: cannot sign in, tokens do not work.")
+    email = CanonicalEmailField(_("e-mail"), unique=True, null=True, blank=True)
+    name = models.CharField(_("name"), max_length=150, blank=True)
+    language = models.CharField(_("language"), max_length=8, default="en", validators=[known_language])
+    timezone = models.CharField(_("time zone"), max_length=64, default="Europe/Berlin", validators=[known_timezone])
+    groups = models.ManyToManyField(Group, verbose_name=_("groups"), related_name="members", blank=True)  # type: ignore[assignment]
+    roles = models.JSONField(_("roles"), default=list, blank=True, validators=[known_roles])
+    is_staff = models.BooleanField(_("may enter the admin"), default=False)
+    is_active = models.BooleanField(_("active"), default=True, help_text=_("Off: cannot sign in, tokens do not work."))
     may_use_public = models.BooleanField(
-        "may use public sources", default=True, help_text="Ask public sources, and publish with the role for documents."
+        _("may use public sources"),
+        default=True,
+        help_text=_("Ask public sources, and publish with the role for documents."),
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -82,6 +87,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
         ordering = ("email", "created_at")
 
     def __str__(self) -> str:
@@ -171,37 +178,45 @@ class Token(models.Model):
     """A key that a program (relay, api) or an agent shows instead of a password."""
 
     class Kind(models.TextChoices):
-        RELAY = "relay", "relay: asks by contract 1"
-        API = "api", "api: PrivateGPT API v1"
-        AGENT = "agent", "agent: answers questions"
+        RELAY = "relay", _("relay: asks by contract 1")
+        API = "api", _("api: PrivateGPT API v1")
+        AGENT = "agent", _("agent: answers questions")
 
-    kind = models.CharField(max_length=8, choices=Kind.choices)
-    user = models.ForeignKey(User, models.CASCADE, null=True, blank=True, related_name="tokens")
-    name = models.CharField(max_length=100, blank=True)
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
+    user = models.ForeignKey(User, models.CASCADE, verbose_name=_("user"), null=True, blank=True, related_name="tokens")
+    name = models.CharField(_("name"), max_length=100, blank=True)
     digest = models.BinaryField(max_length=32, unique=True, editable=False)
     sealed = models.TextField(blank=True, default="", editable=False)
-    hint = models.CharField(max_length=4, editable=False, help_text="The key's last four characters.")
-    scopes = models.JSONField(default=list, blank=True)
+    hint = models.CharField(
+        _("last four characters"), max_length=4, editable=False, help_text=_("The key's last four characters.")
+    )
+    scopes = models.JSONField(_("scopes"), default=list, blank=True)
     groups = models.ManyToManyField(
-        Group, related_name="+", blank=True, help_text="Narrows an api token to these groups; none: all of its user's."
+        Group,
+        verbose_name=_("groups"),
+        related_name="+",
+        blank=True,
+        help_text=_("Narrows an api token to these groups; none: all of its user's."),
     )
     # Apart from the list: a group that is deleted leaves the list, and must not widen the token by that.
     is_narrowed = models.BooleanField(default=False, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    last_used_at = models.DateTimeField(_("last used at"), null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
 
     objects = TokenQuerySet.as_manager()
 
     new_key = ""  # in no column: from the making of the key to the page that shows it
 
     class Meta:
+        verbose_name = _("token")
+        verbose_name_plural = _("tokens")
         ordering = ("-created_at",)
         indexes = (models.Index(fields=["kind", "revoked_at"]),)
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display().split(':')[0]} …{self.hint} {self.name}".strip()
+        return f"{self.kind} …{self.hint} {self.name}".strip()
 
     def give_key(self) -> str:
         """Makes the key of a new token, saves the token and returns the key, which is kept nowhere in clear."""
@@ -250,17 +265,18 @@ class Token(models.Model):
 class AuditEntry(models.Model):
     """One administrative act. Outlives its actor: the name stays when the user is gone."""
 
-    at = models.DateTimeField(auto_now_add=True, db_index=True)
-    actor = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
-    actor_name = models.CharField("who", max_length=200)
-    action = models.CharField(max_length=50)
-    what = models.CharField(max_length=200)
-    way = models.CharField("through", max_length=30, blank=True)
-    address = models.CharField("from", max_length=64, blank=True)
+    at = models.DateTimeField(_("at"), auto_now_add=True, db_index=True)
+    actor = models.ForeignKey(User, models.SET_NULL, verbose_name=_("actor"), null=True, blank=True, related_name="+")
+    actor_name = models.CharField(_("who"), max_length=200)
+    action = models.CharField(_("action"), max_length=50)
+    what = models.CharField(_("what"), max_length=200)
+    way = models.CharField(_("through"), max_length=30, blank=True)
+    address = models.CharField(_("from"), max_length=64, blank=True)
 
     class Meta:
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit log")
         ordering = ("-at", "-id")
-        verbose_name_plural = "audit log"
 
     def __str__(self) -> str:
         return f"{self.actor_name}: {self.action} {self.what}"
@@ -272,6 +288,10 @@ class SignInFailures(models.Model):
     place = models.BinaryField(max_length=32, unique=True)
     failures = models.PositiveIntegerField(default=0)
     since = models.DateTimeField(db_index=True, help_text="Of the first failure; once locked, of the last.")
+
+    class Meta:
+        verbose_name = _("failed sign-ins")
+        verbose_name_plural = _("failed sign-ins")
 
     def __str__(self) -> str:
         return f"{self.failures} since {self.since:%Y-%m-%d %H:%M:%S}"

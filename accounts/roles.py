@@ -1,16 +1,24 @@
 """The roles of contract 2 and what each may do in Django's admin."""
 
-from typing import Final
+from __future__ import annotations
 
-# Code to what its holder may do, in the contract's words.
-ROLES: Final[dict[str, str]] = {
-    "ad": "Directory settings",
-    "analytics": "Analytics",
-    "documents": "Manage sources, upload",
-    "confluence-documents": "Import sources",
-    "smtp": "Mail settings",
-    "system": "System: logs, certificates, agents",
-    "users": "User administration",
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
+
+# Code to what its holder may do, in the contract's words; for people's eyes in their own language.
+ROLES: Final[Mapping[str, _StrOrPromise]] = {
+    "ad": _("Directory settings"),
+    "analytics": _("Analytics"),
+    "documents": _("Manage sources, upload"),
+    "confluence-documents": _("Import sources"),
+    "smtp": _("Mail settings"),
+    "system": _("System: logs, certificates, agents"),
+    "users": _("User administration"),
 }
 ALIASES: Final[dict[str, str]] = {"Sources": "documents"}
 

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from accounts.models import Group
 
@@ -53,23 +55,30 @@ class Source(models.Model):
         ERROR = "error", "no vectors, see the reason"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    title = models.TextField()
-    groups = models.ManyToManyField(Group, related_name="sources", blank=True)
-    is_public = models.BooleanField(default=False)
+    title = models.TextField(_("title"))
+    groups = models.ManyToManyField(Group, verbose_name=_("groups"), related_name="sources", blank=True)
+    is_public = models.BooleanField(_("public"), default=False)
     creator = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="created_sources"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        verbose_name=_("creator"),
+        null=True,
+        blank=True,
+        related_name="created_sources",
     )
-    state = models.CharField(max_length=12, choices=State.choices, default=State.CREATION)
-    state_reason = models.TextField(blank=True, default="")
-    language = models.CharField(max_length=8, default="en", editable=False, help_text="As found in the text.")
-    passages_total = models.PositiveIntegerField(default=0, editable=False)
-    passages_done = models.PositiveIntegerField(default=0, editable=False)
+    state = models.CharField(_("state"), max_length=12, choices=State.choices, default=State.CREATION)
+    state_reason = models.TextField(_("reason"), blank=True, default="")
+    language = models.CharField(
+        _("language"), max_length=8, default="en", editable=False, help_text=_("As found in the text.")
+    )
+    passages_total = models.PositiveIntegerField(_("passages"), default=0, editable=False)
+    passages_done = models.PositiveIntegerField(_("passages with vectors"), default=0, editable=False)
     # A worker that embeds it says so again and again; one that has gone silent has lost it to the next.
     claimed_by = models.CharField(max_length=64, blank=True, default="", editable=False)
     claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("changed at"), auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="It goes soon, unless undone.")
     # Last on purpose: SQLite reads a row from the front, and a long text would stand before all that follows it.
     content = models.TextField()
@@ -77,6 +86,8 @@ class Source(models.Model):
     objects = SourceQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("source")
+        verbose_name_plural = _("sources")
         ordering = ("-created_at",)
         # What the worker looks for twice a second; of sources that are done it holds nothing.
         indexes = (
@@ -113,6 +124,8 @@ class Passage(models.Model):
     objects = PassageQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("passage")
+        verbose_name_plural = _("passages")
         ordering = ("source", "position")
         indexes = (models.Index(fields=["language"]),)
 
@@ -128,6 +141,8 @@ class Vector(models.Model):
     data = models.BinaryField()
 
     class Meta:
+        verbose_name = _("vector")
+        verbose_name_plural = _("vectors")
         constraints = (models.UniqueConstraint(fields=["passage", "embedder"], name="one_vector_per_embedder"),)
         indexes = (models.Index(fields=["embedder", "id"]),)
 
@@ -145,32 +160,43 @@ class Scenario(models.Model):
     """A named way of asking: its prompts, and how it retrieves (contract 2, section 4)."""
 
     class Retriever(models.TextChoices):
-        VECTOR_STORE = "vector_store"
-        DOCUMENT_STORE = "document_store"
-        NONE = "none"
+        VECTOR_STORE = "vector_store", _("Vector store")
+        DOCUMENT_STORE = "document_store", _("Document store")
+        NONE = "none", _("None")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="scenarios")
-    name = models.CharField(max_length=40, unique=True)
-    description = models.CharField(max_length=128)
-    icon = models.CharField(max_length=100, default="ph-shapes")
-    active = models.BooleanField(default=False)
-    creativity = models.PositiveSmallIntegerField(default=1)
-    k = models.PositiveSmallIntegerField(default=5)
-    similarity_threshold = models.FloatField(default=0.0)
-    context_retriever_type = models.CharField(max_length=20, choices=Retriever.choices, default=Retriever.NONE)
-    system_pre_prompt = models.TextField(blank=True, default="")
-    user_pre_prompt = models.TextField(blank=True, default="")
-    user_post_prompt = models.TextField(blank=True, default="")
-    use_sparse = models.BooleanField(default=True)
-    use_dense = models.BooleanField(default=True)
-    use_reranking = models.BooleanField(default=True)
-    use_history = models.BooleanField(default=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        verbose_name=_("owner"),
+        null=True,
+        blank=True,
+        related_name="scenarios",
+    )
+    name = models.CharField(_("name"), max_length=40, unique=True)
+    description = models.CharField(_("description"), max_length=128)
+    icon = models.CharField(_("icon"), max_length=100, default="ph-shapes")
+    active = models.BooleanField(_("active"), default=False)
+    creativity = models.PositiveSmallIntegerField(_("creativity"), default=1)
+    k = models.PositiveSmallIntegerField(_("Passages at most"), default=5)
+    similarity_threshold = models.FloatField(_("Least likeness"), default=0.0)
+    context_retriever_type = models.CharField(
+        _("retriever"), max_length=20, choices=Retriever.choices, default=Retriever.NONE
+    )
+    system_pre_prompt = models.TextField(_("prompt for the system"), blank=True, default="")
+    user_pre_prompt = models.TextField(_("before the question"), blank=True, default="")
+    user_post_prompt = models.TextField(_("after the question"), blank=True, default="")
+    use_sparse = models.BooleanField(_("search by words"), default=True)
+    use_dense = models.BooleanField(_("search by meaning"), default=True)
+    use_reranking = models.BooleanField(_("rank anew"), default=True)
+    use_history = models.BooleanField(_("mind the chat so far"), default=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = ScenarioQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("scenario")
+        verbose_name_plural = _("scenarios")
         ordering = ("name",)
 
     def __str__(self) -> str:
@@ -202,27 +228,33 @@ class Chat(models.Model):
     """Questions of one person and their answers, and where answers may be looked for."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="chats")
-    title = models.CharField(max_length=200, blank=True)
-    language = models.CharField(max_length=8, default="en")
-    use_public = models.BooleanField(default=False)
-    groups = models.ManyToManyField(Group, related_name="+", blank=True)
-    scenario = models.ForeignKey(Scenario, models.SET_NULL, null=True, blank=True, related_name="+")
-    backend = models.CharField(max_length=100, blank=True, default="", help_text="Chosen to answer; empty: automatic.")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("owner"), related_name="chats")
+    title = models.CharField(_("title"), max_length=200, blank=True)
+    language = models.CharField(_("language"), max_length=8, default="en")
+    use_public = models.BooleanField(_("asks public sources"), default=False)
+    groups = models.ManyToManyField(Group, verbose_name=_("groups"), related_name="+", blank=True)
+    scenario = models.ForeignKey(
+        Scenario, models.SET_NULL, verbose_name=_("scenario"), null=True, blank=True, related_name="+"
+    )
+    backend = models.CharField(
+        _("answered by"), max_length=100, blank=True, default="", help_text="Chosen to answer; empty: automatic."
+    )
     pinned_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Restorable for an hour.")
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("changed at"), auto_now=True)
 
     objects = ChatQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("chat")
+        verbose_name_plural = _("chats")
         ordering = ("-updated_at",)
         indexes = (
             models.Index(fields=["owner", "-updated_at"]),
             models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="chats_to_purge"),
         )
-        permissions = (("view_chat_text", "Can read the questions and answers of other people's chats"),)
+        permissions = (("view_chat_text", gettext_noop("Can read the questions and answers of other people's chats")),)
 
     def __str__(self) -> str:
         return self.title or str(self.id)
@@ -272,11 +304,11 @@ class Message(models.Model):
     """A question and its answer, whose text is saved as it grows. The answer outlives the connection."""
 
     class State(models.TextChoices):
-        WAITING = "waiting"
-        ANSWERING = "answering"
-        COMPLETE = "complete"
-        STOPPED = "stopped"
-        FAILED = "failed"
+        WAITING = "waiting", _("waiting")
+        ANSWERING = "answering", _("answering")
+        COMPLETE = "complete", _("complete")
+        STOPPED = "stopped", _("stopped")
+        FAILED = "failed", _("failed")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     chat = models.ForeignKey(Chat, models.CASCADE, related_name="messages")
@@ -300,6 +332,8 @@ class Message(models.Model):
     asked: object = None  # in no column: what `answers.begin` read, so that the start needs no query
 
     class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
         ordering = ("chat", "position")
         constraints = (models.UniqueConstraint(fields=["chat", "position"], name="one_message_per_place"),)
         # The second: what the dashboard counts of the hour at hand.
@@ -323,6 +357,8 @@ class Citation(models.Model):
     score = models.FloatField()
 
     class Meta:
+        verbose_name = _("citation")
+        verbose_name_plural = _("citations")
         ordering = ("message", "number")
         constraints = (models.UniqueConstraint(fields=["message", "number"], name="one_citation_per_number"),)
 
@@ -341,6 +377,8 @@ class StoredReply(models.Model):
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
+        verbose_name = _("stored reply")
+        verbose_name_plural = _("stored replies")
         constraints = (models.UniqueConstraint(fields=["owner", "key"], name="one_reply_per_owner_and_key"),)
 
     def __str__(self) -> str:
@@ -366,8 +404,10 @@ class Hour(models.Model):
     failed_before = models.PositiveBigIntegerField(null=True, blank=True)
 
     class Meta:
+        verbose_name = _("hour")
+        verbose_name_plural = _("hours")
         ordering = ("at",)
-        permissions = (("view_dashboard", "Can see the dashboard"),)
+        permissions = (("view_dashboard", gettext_noop("Can see the dashboard")),)
         default_permissions = ()
 
     def __str__(self) -> str:
@@ -391,6 +431,8 @@ class Check(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        verbose_name = _("check")
+        verbose_name_plural = _("checks")
         ordering = ("id",)
 
     def __str__(self) -> str:

@@ -12,6 +12,8 @@ from django.db.models import Case, IntegerField, OuterRef, QuerySet, Subquery, V
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.timesince import timesince
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.admin_audit import AuditedAdmin
 from relay import exchange
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from relay.dispatch import Dispatcher
     from relay.pool import Agent as Connected
 
+DONE = {
+    "rest": _("Within a second: rest %(n)d."),
+    "wake": _("Within a second: wake %(n)d."),
+    "disconnect": _("Within a second: disconnect %(n)d."),
+}
 SEEN_LATELY = timedelta(seconds=15)  # three of the clock's rounds that note down who is there
 
 
@@ -85,62 +92,62 @@ class AgentAdmin(AuditedAdmin[Agent]):
 
     # -- columns --------------------------------------------------------------------------------
 
-    @admin.display(description="name", ordering="name")
+    @admin.display(description=_("name"), ordering="name")
     def shown_name(self, row: Agent) -> str:
         live = connected().get(row.pk)
         return (live.said.name if live else row.name) or row.pk
 
-    @admin.display(description="model", ordering="model")
+    @admin.display(description=_("model"), ordering="model")
     def shown_model(self, row: Agent) -> str:
         live = connected().get(row.pk)
         return live.said.model if live else row.model
 
-    @admin.display(description="connected", boolean=True, ordering="is_here")
+    @admin.display(description=_("connected"), boolean=True, ordering="is_here")
     def is_connected(self, row: Agent) -> bool | None:
         """Unknown: seen a moment ago, but not held here; it has just left, or another process holds it."""
         if row.pk in connected():
             return True
         return None if timezone.now() - row.seen_at < SEEN_LATELY else False
 
-    @admin.display(description="in flight")
+    @admin.display(description=_("in flight"))
     def in_flight(self, row: Agent) -> str:
         live = connected().get(row.pk)
-        return f"{live.load} of {live.said.concurrency}" if live else "-"
+        return gettext("%(n)d of %(most)d") % {"n": live.load, "most": live.said.concurrency} if live else "-"
 
-    @admin.display(description="served", ordering="served")
+    @admin.display(description=_("served"), ordering="served")
     def shown_served(self, row: Agent) -> int:
         """The row has the sum, seconds behind; memory has what came since this connect, at once."""
         live = connected().get(row.pk)
         return max(row.served, live.served) if live else row.served
 
-    @admin.display(description="failed", ordering="failed")
+    @admin.display(description=_("failed"), ordering="failed")
     def shown_failed(self, row: Agent) -> int:
         live = connected().get(row.pk)
         return max(row.failed, live.failed) if live else row.failed
 
-    @admin.display(description="last seen", ordering="seen_at")
+    @admin.display(description=_("last seen"), ordering="seen_at")
     def shown_seen(self, row: Agent) -> datetime:
         live = connected().get(row.pk)
         return timezone.now() - timedelta(seconds=time.monotonic() - live.heard) if live else row.seen_at
 
-    @admin.display(description="rests", ordering="is_resting")
+    @admin.display(description=_("rests"), ordering="is_resting")
     def rest_state(self, row: Agent) -> str:
         if row.is_resting:
-            return "by an administrator"
+            return gettext("by an administrator")
         live = connected().get(row.pk)
-        return "after failures" if live and live.rests_until > time.monotonic() else ""
+        return gettext("after failures") if live and live.rests_until > time.monotonic() else ""
 
     # -- actions --------------------------------------------------------------------------------
 
-    @admin.action(permissions=["change"], description="Rest: no new asks")
+    @admin.action(permissions=["change"], description=_("Rest: no new asks"))
     def rest(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
         self._wish(request, queryset, "rest", is_resting=True)
 
-    @admin.action(permissions=["change"], description="Wake: asks again")
+    @admin.action(permissions=["change"], description=_("Wake: asks again"))
     def wake(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
         self._wish(request, queryset, "wake", is_resting=False)
 
-    @admin.action(permissions=["change"], description="Disconnect: it may dial in again")
+    @admin.action(permissions=["change"], description=_("Disconnect: it may dial in again"))
     def disconnect(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
         self._wish(request, queryset, "disconnect", must_hang_up=True)
 
@@ -149,7 +156,7 @@ class AgentAdmin(AuditedAdmin[Agent]):
         Agent.objects.filter(pk__in=[agent.pk for agent in agents]).update(**wish)
         for agent in agents:
             self.record(request, verb, agent)
-        self.message_user(request, f"Within a second: {verb} {len(agents)}.")
+        self.message_user(request, DONE[verb] % {"n": len(agents)})
 
 
 @admin.register(Conversation)
@@ -171,19 +178,19 @@ class ConversationAdmin(AuditedAdmin[Conversation]):
         names = Agent.objects.filter(pk=OuterRef("agent_id")).values("name")
         return super().get_queryset(request).annotate(agent_name=Subquery(names[:1]))
 
-    @admin.display(description="owner", ordering="owner__email")
+    @admin.display(description=_("owner"), ordering="owner__email")
     def shown_owner(self, row: Conversation) -> str:
-        return str(row.owner or "the admin key")
+        return str(row.owner or gettext("the admin key"))
 
-    @admin.display(description="agent", ordering="agent_id")
+    @admin.display(description=_("agent"), ordering="agent_id")
     def shown_agent(self, row: Conversation) -> str:
         return getattr(row, "agent_name", "") or row.agent_id
 
-    @admin.display(description="age", ordering="-created_at")
+    @admin.display(description=_("age"), ordering="-created_at")
     def age(self, row: Conversation) -> str:
         return timesince(row.created_at)
 
-    @admin.display(description="unused for", ordering="-used_at")
+    @admin.display(description=_("unused for"), ordering="-used_at")
     def unused_for(self, row: Conversation) -> str:
         return timesince(row.used_at)
 

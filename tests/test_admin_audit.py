@@ -42,7 +42,7 @@ def test_users_leave_rows(client: Client, alice: User) -> None:
     assert last().action == "add user"
     client.post(page(User, "change", alice.pk), user_fields(alice, roles=["ad"]))
     assert last().action == "change user"
-    assert last().what == f"alice@example.org [{alice.pk}] Changed roles."
+    assert last().what == f"alice@example.org [{alice.pk}] Changed Roles."
     path = f"/admin/accounts/user/{alice.pk}/password/"
     client.post(path, {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD, "set-password": "1"})
     assert last().what.endswith("Changed password.")

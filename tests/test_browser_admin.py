@@ -38,7 +38,13 @@ source = Source.objects.filter(title="Settings").first()
 Source.objects.filter(pk=source.pk).update(state="error", state_reason="There is no embedder.")
 print(chat.pk, source.pk)
 """
-ADMIN = ("", "accounts/user/", "accounts/group/add/", "accounts/auditentry/", "relay/agent/")
+ADMIN = (
+    "",
+    "accounts/user/",
+    "accounts/group/add/",
+    "accounts/auditentry/",
+    "relay/agent/",
+)
 SOURCES_AND_CHATS = ("source/", "source/{source}/change/", "source/{source}/delete/", "chat/", "chat/{chat}/change/")
 MORE = ("chat/{chat}/text/", "scenario/", "scenario/add/")
 
@@ -51,7 +57,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, lis
         assert made.returncode == 0, made.stderr
         chat, source = made.stdout.split()[-2:]
         inner = [path.format(chat=chat, source=source) for path in (*SOURCES_AND_CHATS, *MORE)]
-        admin = [*(f"/admin/{path}" for path in ADMIN), *(f"/admin/privategpt/{path}" for path in inner)]
+        admin = [
+            *(f"/admin/{path}" for path in ADMIN),
+            *(f"/admin/privategpt/{path}" for path in inner),
+        ]
         yield found, ["/", "/dashboard", "/dashboard?period=month", "/agents", *admin]
 
 
@@ -103,6 +112,13 @@ def test_the_first_steps_go_when_they_are_hidden(place: tuple[Stage, list[str]])
         if page.locator(".steps").count():  # an endpoint, questions, sources and people are there already
             page.click("text=Hide the first steps")
         assert page.locator(".steps").count() == 0
+
+
+def test_the_page_that_adds_a_user_leaves_the_console_empty(place: tuple[Stage, list[str]]) -> None:
+    """Not before axe-core: Django's box of two lists labels a span."""
+    with place[0].page("root", viewport=WIDE) as page:
+        page.goto("/admin/accounts/user/add/")
+        assert page.get_attribute("[name=email]", "autocomplete") == "username"
 
 
 def test_plots_are_seen_in_forced_colours(place: tuple[Stage, list[str]]) -> None:

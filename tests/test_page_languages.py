@@ -33,6 +33,7 @@ from tests.test_second_factor import code
 
 State = Message.State
 LANGUAGE = "xx"
+DJANGOS = ("admin", "auth", "contenttypes", "humanize", "sessions")
 BRACKETED = re.compile(r"⟦[^⟦⟧]*⟧")
 WORDS = ("aria-label", "title", "placeholder", "alt", "data-copy", "data-done", "data-text")
 QUOTED = {"code", "kbd", "script", "style", "svg", "time"}  # what stands in these is no sentence
@@ -50,7 +51,7 @@ def entries() -> Iterator[polib.POEntry]:
     """Every string of ours and of Django's."""
     yield from polib.pofile(str(ROOT / "locale/de/LC_MESSAGES/django.po"))
     home = Path(django.__file__).parent
-    for path in [home / "conf/locale", home / "contrib/humanize/locale", home / "contrib/auth/locale"]:
+    for path in [home / "conf/locale", *(home / f"contrib/{name}/locale" for name in DJANGOS)]:
         yield from polib.pofile(str(path / "en/LC_MESSAGES/django.po"))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
 
 from accounts.addresses import peer
 from accounts.admin import GroupAdmin
@@ -41,8 +42,8 @@ class GroupOfSourcesAdmin(GroupAdmin):
         doomed, counts, needed, protected = super().get_deleted_objects(objs, request)
         orphans = knowledge.only_of(list(objs)).count()
         if orphans:
-            doomed = [*doomed, f"Sources that nobody else can read: {orphans}"]
-            counts = {**counts, "sources": orphans}
+            doomed = [*doomed, gettext("Sources that nobody else can read: %(n)d") % {"n": orphans}]
+            counts = {**counts, gettext("sources"): orphans}
         return doomed, counts, needed, protected
 
     def _actor(self, request: HttpRequest) -> Actor:

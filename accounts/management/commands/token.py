@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         say = parser.add_argument
-        say("--kind", required=True, choices=Token.Kind.values, help="; ".join(Token.Kind.labels))
+        say("--kind", required=True, choices=Token.Kind.values, help="; ".join(map(str, Token.Kind.labels)))
         say("--user", metavar="EMAIL", help="whose it is; api needs one, relay makes a new user without")
         say("--name", default="", help="how the lists show it")
         say("--days", type=float, help="how long it works; for ever without")
