@@ -225,6 +225,8 @@ class Searcher:
         return [Weighed(term, idf(count, total)) for term, count in zip(terms, counts, strict=True)]
 
 
+FEW = 100  # passages
+ORDINARY = 0.02  # share of them that an ordinary word of a question stands in
 PASSAGE_FIELDS = ("source__title", "heading", "start", "end", "text", "language")
 
 
@@ -248,7 +250,13 @@ def _commonest(languages: Sequence[tuple[str, int]]) -> str:
 
 
 def idf(count: int, total: int) -> float:
-    """Inverse document frequency as BM25 has it (Lucene's form: never below zero)."""
+    """Inverse document frequency as BM25 has it (Lucene's form: never below zero).
+
+    An index of a few passages says little of how rare a word is: one that it lacks would outweigh all that it has.
+    So it is thought of as `FEW` passages at least, the others ordinary ones.
+    """
+    others = max(FEW - total, 0)
+    count, total = count + round(others * ORDINARY), total + others
     return float(np.log1p((total - min(count, total) + 0.5) / (count + 0.5)))
 
 
