@@ -60,9 +60,10 @@ async def test_an_id_is_its_tokens_from_the_first_moment(door: Door) -> None:
 
 
 async def nobody_gets(door: Door, brief: str, mine: str, other: str) -> None:
-    """The holder may still be listed for a moment, or not yet; the thief stays, and so does its id."""
+    """Once it was listed the id is its holder's, however soon it goes. A claim that ends unheard is nobody's."""
     before = set(await door.listed())
     agent = await FakeAgent.dial(door.url(), echo, kept=brief, headers=bearer(mine))
+    await door.until_listed(brief)
     await agent.end()
     thief = await FakeAgent.dial(door.url(), echo, kept=brief, headers=bearer(other))
     await door.until_list(lambda found: bool(set(found) - before) and brief not in found)
