@@ -23,11 +23,11 @@ SPREAD := -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 run: setup model-if-wanted embedder-if-possible
 	@$(PY) manage.py serve
 
-test: setup-dev model-if-wanted embedder-if-possible
+test: setup-dev otel model-if-wanted embedder-if-possible
 	@$(PY) -m pytest $(SPREAD)
 	@TEST_DATABASE=postgres $(PY) -m pytest $(SPREAD)
 
-check: setup-dev
+check: setup-dev otel
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy .
