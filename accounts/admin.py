@@ -115,7 +115,6 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         (_("Administration"), {"fields": RIGHTS}),
         (_("State"), {"fields": ("is_active", "last_login", "created_at")}),
     )
-    filter_horizontal = ("groups", "user_permissions")
     list_display = ("__str__", "name", "shown_roles", "is_staff", "is_active", "live_tokens")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     search_fields = ("email", "name")
@@ -162,6 +161,8 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     def formfield_for_manytomany(
         self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> forms.ModelMultipleChoiceField[Any] | None:
+        # Needs no script, and each box has its label; neither is so with Django's two lists.
+        kwargs["widget"] = forms.CheckboxSelectMultiple
         if db_field.name == "user_permissions":  # each one's name holds its content type's
             kwargs["queryset"] = auth.Permission.objects.select_related("content_type")
             kwargs["form_class"] = Permissions

@@ -36,11 +36,13 @@ for n in range(40):
 Scenario.objects.create(name="Short answers", description="Two sentences", owner=root, active=True)
 source = Source.objects.filter(title="Settings").first()
 Source.objects.filter(pk=source.pk).update(state="error", state_reason="There is no embedder.")
-print(chat.pk, source.pk)
+print(User.objects.get(name="Bob").pk, chat.pk, source.pk)
 """
 ADMIN = (
     "",
     "accounts/user/",
+    "accounts/user/add/",
+    "accounts/user/{user}/change/",
     "accounts/group/add/",
     "accounts/auditentry/",
     "relay/agent/",
@@ -55,10 +57,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, lis
     with stage(data) as found:
         made = manage(data, "shell", "-v0", "-c", f"PASSWORD = {PASSWORD!r}\n{FILL}")
         assert made.returncode == 0, made.stderr
-        chat, source = made.stdout.split()[-2:]
+        user, chat, source = made.stdout.split()[-3:]
         inner = [path.format(chat=chat, source=source) for path in (*SOURCES_AND_CHATS, *MORE)]
         admin = [
-            *(f"/admin/{path}" for path in ADMIN),
+            *(f"/admin/{path.format(user=user)}" for path in ADMIN),
             *(f"/admin/privategpt/{path}" for path in inner),
         ]
         yield found, ["/", "/dashboard", "/dashboard?period=month", "/agents", *admin]
@@ -115,7 +117,6 @@ def test_the_first_steps_go_when_they_are_hidden(place: tuple[Stage, list[str]])
 
 
 def test_the_page_that_adds_a_user_leaves_the_console_empty(place: tuple[Stage, list[str]]) -> None:
-    """Not before axe-core: Django's box of two lists labels a span."""
     with place[0].page("root", viewport=WIDE) as page:
         page.goto("/admin/accounts/user/add/")
         assert page.get_attribute("[name=email]", "autocomplete") == "username"

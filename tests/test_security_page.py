@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "security.md").read_text()
 ATTACKS = {6, *range(8, 16), *range(17, 37), 38, 43, 44, *range(60, 65), *range(67, 77), 85, 86, 87}
-FAULTS = {16, 18, 19, *range(21, 28), 32, 33}
+FAULTS = {9, 10, *range(12, 20), *range(21, 30), 32, 33, 34}
 
 
 def rows(heading: str) -> list[list[str]]:
