@@ -134,6 +134,30 @@ def test_a_migration_that_was_killed_goes_on_at_the_next_start(tmp_path: Path, a
     assert manage(tmp_path, "migrate", "--check").returncode == 0
 
 
+# What keeps any migration of the relay from being written down, and what lifts that again.
+UNWRITTEN = (
+    "CREATE TRIGGER full BEFORE INSERT ON django_migrations WHEN new.app = 'relay' "
+    "BEGIN SELECT raise(ABORT, 'full'); END",
+    "DROP TRIGGER full",
+)
+if leg.SERVER is not None:
+    UNWRITTEN = (
+        "ALTER TABLE django_migrations ADD CONSTRAINT \"full\" CHECK (app <> 'relay')",
+        'ALTER TABLE django_migrations DROP CONSTRAINT "full"',
+    )
+
+
+def test_a_migration_that_could_not_be_written_down_has_done_nothing(migrated: Path) -> None:
+    back_to_before_the_relay(migrated)
+    change(migrated, UNWRITTEN[0])
+    failed = manage(migrated, "migrate", "--verbosity", "0")
+    assert failed.returncode == 1
+    assert "full" in failed.stderr
+    change(migrated, UNWRITTEN[1])
+    assert manage(migrated, "migrate", "--verbosity", "0").returncode == 0
+    assert manage(migrated, "migrate", "--check").returncode == 0
+
+
 def test_several_starts_at_once_migrate_once(tmp_path: Path, template: Path) -> None:
     if leg.SERVER is None:
         pytest.skip("one machine, one file: the second start finds the port taken, or waits for the file")
