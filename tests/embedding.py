@@ -14,13 +14,15 @@ SIZE = 16
 
 
 class FakeEmbedding:
-    """`asked` are the texts of each request. `poison` makes a request fail that holds it; `absent`, every one."""
+    """`asked` are the texts of each request, `is_asking` is set when the first waits for its answer. `poison` makes a
+    request fail that holds it; `absent`, every one."""
 
     def __init__(self, identity: str = "fake/1/16") -> None:
         self.identity = identity
         self.asked: list[list[str]] = []
         self.poison = ""
         self.absent = False
+        self.is_asking = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
 
@@ -34,6 +36,7 @@ class FakeEmbedding:
             raise EmbedderUnavailable("The embedder is not running.")
         is_probe = list(texts) == ["Is anybody there?"]
         if not is_probe:
+            self.is_asking.set()
             assert self.may_answer.wait(10)
             self.asked.append(list(texts))
         if self.poison and any(self.poison in text for text in texts):

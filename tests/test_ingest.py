@@ -311,7 +311,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_source_back(tea: Group, embeddi
 
     thread = threading.Thread(target=work)
     thread.start()
-    until(lambda: fresh(stored).state == State.PROCESSING, "a claim")
+    assert embedding.is_asking.wait(10)
     worker.stop()
     embedding.may_answer.set()
     thread.join(10)

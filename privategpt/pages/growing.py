@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.humanize.templatetags.humanize import ordinal
 from django.template.loader import render_to_string
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import escape, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 
@@ -48,7 +48,7 @@ class Jacks(Citing):
 def in_line(line: Mapping[str, Any] | None, message: Message) -> SafeString:
     """Where the question stands; nothing when it stands in no line any more. `line` is an `InLine` as a dict."""
     if not (line and line["place"]):
-        return format_html("")
+        return SafeString("")
     ahead = line["place"] - 1
     named = ahead if ahead <= SHOWN else SHOWN - 1
     shown = {
