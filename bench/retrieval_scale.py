@@ -1,11 +1,13 @@
 """How long a search takes among many passages, and how much pgvector's graph finds of what comparing all would find.
 
     DATABASE_URL=postgres://... python bench/retrieval_scale.py [--sources 10000]
+    python bench/retrieval_scale.py --postgres       # a server of its own, out of a package
 
-Fills an empty database with generated texts of ten passages each and vectors in clusters. Without DATABASE_URL it
-measures SQLite. The question's own vector is given, not made."""
+Fills an empty database with generated texts of ten passages each and vectors in clusters. Without either it measures
+SQLite. The question's own vector is given, not made."""
 
 import argparse
+import contextlib
 import os
 import random
 import sys
@@ -139,9 +141,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=int, default=10_000)
     parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--postgres", action="store_true", help="start a server for it")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as data:
+    with contextlib.ExitStack() as stack:
+        data = stack.enter_context(tempfile.TemporaryDirectory())
         os.environ |= {"DATA_DIR": data, "DJANGO_SETTINGS_MODULE": "project.settings"}
+        if options.postgres:
+            from tests.postgres import Postgres
+
+            server = Postgres(Path(data, "postgres"))
+            stack.callback(server.end)
+            os.environ["DATABASE_URL"] = server.url()
         import django
         from django.core.management import call_command
 

