@@ -4,7 +4,7 @@
     python bench/retrieval_scale.py --postgres       # a server of its own, out of a package
 
 Fills an empty database with generated texts of ten passages each and vectors in clusters. Without either it measures
-SQLite. The question's own vector is given, not made."""
+SQLite. The question's own vector is given, not made: a passage's, disturbed."""
 
 import argparse
 import contextlib
@@ -63,21 +63,51 @@ def fill(writer: Writer, sources: int) -> None:
             print(f"{start} sources, {time.monotonic() - began:.0f} s", flush=True)
 
 
-def embed(seed: int) -> np.ndarray:
+class Clusters:
+    """Vectors around points that know nothing of each other."""
+
+    def __init__(self, dice: np.random.Generator) -> None:
+        self._dice = dice
+        self._centres = dice.normal(size=(CLUSTERS, SIZE)).astype(np.float32)
+
+    def some(self, count: int) -> np.ndarray:
+        made = self._centres[self._dice.integers(0, CLUSTERS, count)] + 0.9 * self._dice.normal(size=(count, SIZE))
+        return unit(made)
+
+
+class Between:
+    """Vectors between an embedder's own and one of the twenty nearest to each: as crowded as those are."""
+
+    def __init__(self, dice: np.random.Generator, folder: Path) -> None:
+        self._dice = dice
+        kept = [np.load(path) for path in sorted(folder.glob("*.npy"))]
+        self._real = np.unique(np.concatenate(kept).astype(np.float32), axis=0)
+        print(f"{len(self._real)} of an embedder's vectors")
+
+    def some(self, count: int) -> np.ndarray:
+        ones = self._real[self._dice.integers(0, len(self._real), count)]
+        near = np.argpartition(-(ones @ self._real.T), 20, axis=1)[:, :20]
+        others = self._real[near[np.arange(count), self._dice.integers(0, 20, count)]]
+        share = self._dice.uniform(0, 0.5, size=(count, 1))
+        return unit((1 - share) * ones + share * others)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return found
+
+
+def embed(vectors: Clusters | Between) -> np.ndarray:
     """A vector for each passage."""
     from privategpt.models import Passage, Vector
     from privategpt.retrieval.matrix import packed
 
-    dice = np.random.default_rng(seed)
-    centres = dice.normal(size=(CLUSTERS, SIZE)).astype(np.float32)
     ids = list(Passage.objects.order_by("pk").values_list("pk", flat=True))
     rows = np.empty((len(ids), SIZE), np.float32)
     for start in range(0, len(ids), 5_000):
         part = ids[start : start + 5_000]
-        made = centres[dice.integers(0, CLUSTERS, len(part))] + 0.9 * dice.normal(size=(len(part), SIZE))
-        made /= np.linalg.norm(made, axis=1, keepdims=True)
-        rows[start : start + len(part)] = made
-        pairs = zip(part, packed(made.astype(np.float32)), strict=True)
+        made = rows[start : start + len(part)] = vectors.some(len(part))
+        pairs = zip(part, packed(made), strict=True)
         Vector.objects.bulk_create([Vector(passage_id=pk, embedder=EMBEDDER, data=data) for pk, data in pairs])
     return rows
 
@@ -106,8 +136,7 @@ def measure(writer: Writer, rows: np.ndarray, visible: Any, name: str, questions
     searcher = Searcher(index(), given)
     dice, times = np.random.default_rng(11), []
     for number in range(questions + 20):
-        given.rows = rows[dice.integers(0, len(rows))][None] + 0.03 * dice.normal(size=(1, SIZE))
-        given.rows = (given.rows / np.linalg.norm(given.rows)).astype(np.float32)
+        given.rows = unit(rows[dice.integers(0, len(rows))][None] + 0.03 * dice.normal(size=(1, SIZE)))
         question = writer.some(8)
         began = time.perf_counter()
         searcher.search(question, visible)
@@ -126,8 +155,7 @@ def recall(rows: np.ndarray, visible: Any, mask: np.ndarray, name: str) -> None:
     mine, hits, asked = rows[mask].astype(np.float16).astype(np.float32), 0, 0
     dice = np.random.default_rng(13)
     for _ in range(100):
-        question = rows[dice.integers(0, len(rows))] + 0.03 * dice.normal(size=SIZE)
-        question = (question / np.linalg.norm(question)).astype(np.float32)
+        (question,) = unit(rows[dice.integers(0, len(rows))][None] + 0.03 * dice.normal(size=(1, SIZE)))
         near = index().nearest(EMBEDDER, question, visible, 200)
         if near is None:
             print("the database does not compare vectors")
@@ -141,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=int, default=10_000)
     parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--vectors", type=Path, metavar="FOLDER", help="an embedder's own: retrieval_quality's --cache")
     parser.add_argument("--postgres", action="store_true", help="start a server for it")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -157,10 +186,12 @@ def main() -> None:
 
         django.setup()
         call_command("migrate", verbosity=0)
-        run(options.sources, options.questions)
+        dice = np.random.default_rng(17)
+        vectors = Between(dice, options.vectors) if options.vectors else Clusters(dice)
+        run(options.sources, options.questions, vectors)
 
 
-def run(sources: int, questions: int) -> None:
+def run(sources: int, questions: int, vectors: Clusters | Between) -> None:
     from django.db import connection
 
     from privategpt.models import Passage, Source
@@ -169,7 +200,7 @@ def run(sources: int, questions: int) -> None:
 
     writer = Writer()
     fill(writer, sources)
-    rows = embed(17)
+    rows = embed(vectors)
     if connection.vendor == "postgresql":
         began = time.monotonic()
         Neighbours().tend(now=True)
