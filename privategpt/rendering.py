@@ -29,7 +29,7 @@ from privategpt.formulas import formula, math_plugin
 
 LONGEST = 200_000  # characters; a longer text is shown as it was written
 MOST_LINES = 20_000  # a text of more lines too: each costs, however short
-KEPT_CHARACTERS = 8 << 20  # of rendered HTML in memory; twice as many bytes where a dash or a curly quote is in it
+KEPT_CHARACTERS = 3 << 20  # of rendered HTML in memory; twice as many bytes where a dash or a curly quote is in it
 
 # Characters that hide, or that turn the order of others: controls, bidirectional marks that embed or override,
 # zero-width blanks, and the tags by which text is smuggled past readers. Joiners stay: scripts and emoji need them.

@@ -118,7 +118,7 @@ def _uncached_words(run: str, language: str) -> tuple[str, ...]:
     return (fold(whole[:LONGEST_WORD]), *parts) if parts else (_stem(whole[:LONGEST_WORD], language),)
 
 
-_cached_words = lru_cache(maxsize=30_000)(_uncached_words)
+_cached_words = lru_cache(maxsize=8_000)(_uncached_words)
 
 
 def _words(run: str, language: str) -> tuple[str, ...]:

@@ -26,7 +26,9 @@ NO_MODEL = 3  # exit status of runagent, which says itself what is missing
 MANAGE = (sys.executable, str(Path(settings.BASE_DIR) / "manage.py"))
 # Heaps of the C library. It makes one for each thread up to eight a core, and what one thread has freed no other uses;
 # under the interpreter's lock they hardly ever want memory at the same time.
-ARENAS = "2"
+# And it gives back what lies free only above thresholds that it raises by itself up to 32 MB, so that one long text
+# leaves a hole for ever. Numbers that are set stay.
+HEAP = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "262144", "MALLOC_MMAP_THRESHOLD_": "262144"}
 CLOSING = 10.0  # seconds of the web server after its drain, for sockets and the last writes
 
 
@@ -45,7 +47,7 @@ PARTS = ("web", "worker", "agent", "embedder")
 def children(site: Site, descriptor: int, admin_key: str, crew: Crew) -> list[Child]:
     """The table. Secrets go by environment: arguments stand in the list of processes."""
     environment = {name: value for name, value in os.environ.items() if name != "ADMIN_PASSWORD"}
-    environment.setdefault("MALLOC_ARENA_MAX", ARENAS)
+    environment = {**HEAP, **environment}
     environment |= {"HOST": site.host, "PORT": str(site.port)} | ({"ADMIN_KEY": admin_key} if admin_key else {})
     rows: list[Child] = []
     if crew.only in {"", "web"}:
