@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import redis as client
-from channels_redis.pubsub import RedisPubSubChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer  # type: ignore[import-untyped]
 
 from privategpt.serving import redis as start
 from privategpt.serving.firststart import BadSetting
