@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -63,6 +63,8 @@ def one_of(name: str, choices: Collection[str]) -> str:
 
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+REDIS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
+REDIS_SOCKET_OPTIONS = {"db", "username", "password"}
 
 
 def redis_url(name: str) -> str:
@@ -73,14 +75,25 @@ def redis_url(name: str) -> str:
     try:
         parts = urlsplit(value)
         is_good = parts.scheme in REDIS_SCHEMES and bool(parts.path if parts.scheme == "unix" else parts.hostname)
-        is_good = is_good and (parts.scheme == "unix" or parts.port != 0)
+        is_good = is_good and (parts.scheme == "unix" or (parts.port != 0 and is_number_or_none(parts.path)))
     except ValueError:  # a port that is no number
         is_good = False
     if not is_good:
         raise ImproperlyConfigured(
-            f"{name} is no Redis URL; set it to redis://HOST:6379, rediss://USER:PASSWORD@HOST:6379 or unix:///PATH."
+            f"{name} is no Redis URL; set it to redis://HOST:6379, rediss://USER:PASSWORD@HOST:6379 or unix:///PATH "
+            "(in a password, @ is written %40, and / is %2F)."
         )
+    known = {"rediss": REDIS_OPTIONS, "unix": REDIS_SOCKET_OPTIONS}.get(parts.scheme, set())
+    if strangers := sorted({option for option, _ in parse_qsl(parts.query, keep_blank_values=True)} - known):
+        choice = f"known with {parts.scheme}://: {', '.join(sorted(known)) or 'none'}"
+        raise ImproperlyConfigured(f"{name} has the option {strangers[0]}; {choice}.")
     return value
+
+
+def is_number_or_none(path: str) -> bool:
+    """Whether a URL's path is a database's number, or leaves it out."""
+    found = path.strip("/")
+    return not found or (found.isascii() and found.isdecimal())
 
 
 def kept_secret(path: Path, size: int = 24) -> tuple[str, bool]:

