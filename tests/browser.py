@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from tests.fake_upstream import CUT, DONE, STREAM, Step, Upstream, chunk, event, upstream
-from tests.running import PATIENCE, Server, manage, settled
+from tests.running import PATIENCE, Server, manage, settled, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -159,6 +159,11 @@ def ask(page: Page, question: str) -> None:
     page.wait_for_load_state()  # before that Enter breaks the line, as it does without script
     page.fill("[name=question]", question)
     page.press("[name=question]", "Enter")
+
+
+def comes(page: Page, expression: str) -> None:
+    """Waits for it. Playwright's own `wait_for_function` needs `eval`, which the pages' policy forbids."""
+    until(lambda: bool(page.evaluate(expression)), expression)
 
 
 @contextmanager

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import PASSWORD, Stage, stage
+from tests.browser import PASSWORD, Stage, comes, stage
 from tests.running import manage
 
 if TYPE_CHECKING:
@@ -50,6 +53,41 @@ def test_files_are_stored_once_chosen_and_become_ready_without_a_reload(place: S
         assert page.evaluate("window.stayed")
         page.goto("/sources/bench?q=sluice")
         assert "Tide tables" in page.inner_text(".found")
+
+
+@contextmanager
+def worker_stopped(place: Stage) -> Iterator[None]:
+    """What is stored stays on its way until the end of the block."""
+    (worker,) = (pid for pid, line in place.server.command_lines().items() if line.split()[2:3] == ["worker"])
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
+def test_a_row_that_comes_anew_leaves_the_focus_and_an_open_menu_alone(place: Stage, tmp_path: Path) -> None:
+    row = "tr:has-text('Winch manual')"
+    with place.page() as page:
+        page.goto("/sources")
+        with worker_stopped(place):
+            upload(page, tmp_path, winches="# Winch manual\n\nWinches wind.")
+            page.wait_for_selector("text=1 source is saved")
+            for opens in (False, True):
+                page.focus(f"{row} td a")
+                page.evaluate("(row) => { window.before = row }", page.query_selector(row))
+                if opens:
+                    page.focus(f"{row} [popovertarget]")
+                    page.keyboard.press("Enter")
+                    page.keyboard.press("Tab")
+                focused = page.evaluate("document.activeElement.outerHTML")
+                comes(page, "!window.before.isConnected")
+                assert page.evaluate("document.activeElement.outerHTML") == focused
+        page.wait_for_selector(f"{row} >> text=/Ready|words alone/")
+        assert page.locator(f"{row} .sheet:popover-open").count() == 1
+        page.keyboard.press("Escape")
+        page.wait_for_selector(f"{row} .sheet:not(:popover-open)", state="hidden")
+        comes(page, "document.activeElement.matches('[popovertarget]')")
 
 
 def test_files_that_are_dropped_are_stored_and_found(place: Stage, tmp_path: Path) -> None:
