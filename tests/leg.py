@@ -99,7 +99,6 @@ LONGEST = [
     "test_runagent.py",
     "test_browser_chat.py",
     "test_browser_pages.py",
-    "test_browser_access.py",
     "test_browser_all_pages.py",
     "test_browser_admin.py",
     "test_browser_line.py",
