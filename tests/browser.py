@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PASSWORD = "a long enough password"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# The pages meet no strangers' sites: a process for each site would only be one more to start for every page.
+FLAGS = ["--no-sandbox", "--disable-site-isolation-trials"]
 WORD = "quokka"  # no source has it
 
 GUIDES = {
@@ -115,8 +117,8 @@ class Gate:
 class Stage:
     """Server, writer and browser."""
 
-    def __init__(self, server: Server, writer: Writer, browser: Browser) -> None:
-        self.server, self.writer, self.browser = server, writer, browser
+    def __init__(self, server: Server, writer: Writer, browser: Browser, said: str) -> None:
+        self.server, self.writer, self.browser, self.said = server, writer, browser, said
         self.state: dict[str, Any] = {}
 
     @contextmanager
@@ -167,8 +169,9 @@ def comes(page: Page, expression: str) -> None:
 
 
 @contextmanager
-def stage(data: Path, model: str = "scripted-1") -> Iterator[Stage]:
-    """Skips where there is no Chromium."""
+def stage(data: Path, model: str = "scripted-1", more: str = "") -> Iterator[Stage]:
+    """Skips where there is no Chromium. `more` is a program that runs in Django once the people and guides are there;
+    what it prints is in `said`."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     from playwright.sync_api import sync_playwright
@@ -176,11 +179,11 @@ def stage(data: Path, model: str = "scripted-1") -> Iterator[Stage]:
     with Writer() as writer:
         served = Server(settled(data), OPENAI_BASE_URL=writer.served.url, OPENAI_MODEL=model, LOG_LEVEL="WARNING")
         with served as server, sync_playwright() as playwright:
-            cast = f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}"
-            made = manage(data, "shell", "-c", cast)
+            cast = f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}\n{more}"
+            made = manage(data, "shell", "-v0", "-c", cast)
             assert made.returncode == 0, made.stderr
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             try:
-                yield Stage(server, writer, browser)
+                yield Stage(server, writer, browser, made.stdout)
             finally:
                 browser.close()

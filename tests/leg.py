@@ -102,7 +102,6 @@ LONGEST = [
     "test_browser_all_pages.py",
     "test_browser_admin.py",
     "test_browser_line.py",
-    "test_browser_second_factor.py",
     "test_shots.py",
     "test_engines.py",
     "test_database_restart.py",

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.axe import violations_everywhere
-from tests.browser import PASSWORD, Stage, stage
-from tests.running import manage
+from tests.browser import Stage, stage
 
 if TYPE_CHECKING:
     from playwright.sync_api import ViewportSize
@@ -54,11 +53,8 @@ MORE = ("chat/{chat}/text/", "scenario/", "scenario/add/")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, list[str]]]:
-    data = tmp_path_factory.mktemp("admin") / "data"
-    with stage(data) as found:
-        made = manage(data, "shell", "-v0", "-c", f"PASSWORD = {PASSWORD!r}\n{FILL}")
-        assert made.returncode == 0, made.stderr
-        user, chat, source = made.stdout.split()[-3:]
+    with stage(tmp_path_factory.mktemp("admin") / "data", more=FILL) as found:
+        user, chat, source = found.said.split()[-3:]
         inner = [path.format(chat=chat, source=source) for path in (*SOURCES_AND_CHATS, *MORE)]
         admin = [
             *(f"/admin/{path.format(user=user)}" for path in ADMIN),

@@ -15,7 +15,6 @@ from django.urls import resolve
 from privategpt import urls
 from tests.axe import violations_everywhere
 from tests.browser import PASSWORD, Stage, ask, comes, stage
-from tests.running import manage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, ViewportSize
@@ -86,10 +85,7 @@ BARE = """[...document.querySelectorAll(".button:not(.plain), .in, .composer .bo
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    data = tmp_path_factory.mktemp("everywhere") / "data"
-    with stage(data) as found:
-        made = manage(data, "shell", "-c", f"PASSWORD = {PASSWORD!r}\n{RIGHTS}")
-        assert made.returncode == 0, made.stderr
+    with stage(tmp_path_factory.mktemp("everywhere") / "data", more=RIGHTS) as found:
         yield found
 
 
