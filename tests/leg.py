@@ -87,7 +87,6 @@ WITHOUT_DATABASE = [
 LONGEST = [
     "test_storm.py",
     "test_move.py",
-    "test_browser_trap.py",
     "test_serve.py",
     "test_backup.py",
     "test_rehearse.py",
@@ -101,6 +100,7 @@ LONGEST = [
     "test_browser_pages.py",
     "test_browser_all_pages.py",
     "test_browser_admin.py",
+    "test_browser_trap.py",
     "test_browser_line.py",
     "test_shots.py",
     "test_engines.py",
