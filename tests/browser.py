@@ -71,7 +71,12 @@ class Writer:
         self._upstream: Upstream | None = None
         self._ready = threading.Event()
         self._end = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
+        self._thread = threading.Thread(target=self._live, daemon=True)
+
+    def _live(self) -> None:
+        """Ends its connections with itself: as garbage they would be ended in the midst of a later test."""
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._run())
 
     async def _run(self) -> None:
         async with upstream() as found:
