@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.browser import Stage, ask, stage
-from tests.running import manage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -71,15 +70,15 @@ DIFFERENCE = """async ([one, other]) => {
 }"""
 
 
-def ask_everything(place: Stage) -> str:
-    """The sample chats; the path of the last one."""
+def ask_everything(place: Stage, lasts: int = LASTS) -> str:
+    """The sample chats, whose answers take so many milliseconds; the path of the last one."""
     with place.page(viewport=SIZE) as page:
         for question, answer in ANSWERS.items():
             page.goto("/")
             gate = place.writer.gate()
             place.writer.will_say(answer[:40], gate, answer[40:])
             ask(page, question)
-            page.wait_for_timeout(LASTS)
+            page.wait_for_timeout(lasts)
             gate.open()
             page.wait_for_selector(".exchange:last-of-type [data-takes]")
         return page.url.split("#")[0].removeprefix(place.server.url)
@@ -138,8 +137,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.shots", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "shots", help="for the PNGs (default: shots)")
     folder = parser.parse_args(arguments).folder
-    with tempfile.TemporaryDirectory() as folder_of_server, stage(Path(folder_of_server) / "data", MODEL) as place:
-        manage(place.server.data, "shell", "-c", RIGHTS)
+    with (
+        tempfile.TemporaryDirectory() as folder_of_server,
+        stage(Path(folder_of_server) / "data", MODEL, RIGHTS) as place,
+    ):
         path = ask_everything(place)
         PICTURE.write_text(capture(place, path))
         photograph(place, path, folder)

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from tests.fake_upstream import CUT, DONE, STREAM, Step, Upstream, chunk, event, upstream
-from tests.running import PATIENCE, Server, manage, settled
+from tests.running import PATIENCE, Server, manage, settled, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PASSWORD = "a long enough password"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# The pages meet no strangers' sites: a process for each site would only be one more to start for every page.
+FLAGS = ["--no-sandbox", "--disable-site-isolation-trials"]
 WORD = "quokka"  # no source has it
 
 GUIDES = {
@@ -69,7 +71,12 @@ class Writer:
         self._upstream: Upstream | None = None
         self._ready = threading.Event()
         self._end = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
+        self._thread = threading.Thread(target=self._live, daemon=True)
+
+    def _live(self) -> None:
+        """Ends its connections with itself: as garbage they would be ended in the midst of a later test."""
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._run())
 
     async def _run(self) -> None:
         async with upstream() as found:
@@ -115,8 +122,8 @@ class Gate:
 class Stage:
     """Server, writer and browser."""
 
-    def __init__(self, server: Server, writer: Writer, browser: Browser) -> None:
-        self.server, self.writer, self.browser = server, writer, browser
+    def __init__(self, server: Server, writer: Writer, browser: Browser, said: str) -> None:
+        self.server, self.writer, self.browser, self.said = server, writer, browser, said
         self.state: dict[str, Any] = {}
 
     @contextmanager
@@ -161,9 +168,15 @@ def ask(page: Page, question: str) -> None:
     page.press("[name=question]", "Enter")
 
 
+def comes(page: Page, expression: str) -> None:
+    """Waits for it. Playwright's own `wait_for_function` needs `eval`, which the pages' policy forbids."""
+    until(lambda: bool(page.evaluate(expression)), expression)
+
+
 @contextmanager
-def stage(data: Path, model: str = "scripted-1") -> Iterator[Stage]:
-    """Skips where there is no Chromium."""
+def stage(data: Path, model: str = "scripted-1", more: str = "") -> Iterator[Stage]:
+    """Skips where there is no Chromium. `more` is a program that runs in Django once the people and guides are there;
+    what it prints is in `said`."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     from playwright.sync_api import sync_playwright
@@ -171,11 +184,11 @@ def stage(data: Path, model: str = "scripted-1") -> Iterator[Stage]:
     with Writer() as writer:
         served = Server(settled(data), OPENAI_BASE_URL=writer.served.url, OPENAI_MODEL=model, LOG_LEVEL="WARNING")
         with served as server, sync_playwright() as playwright:
-            cast = f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}"
-            made = manage(data, "shell", "-c", cast)
+            cast = f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}\n{more}"
+            made = manage(data, "shell", "-v0", "-c", cast)
             assert made.returncode == 0, made.stderr
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             try:
-                yield Stage(server, writer, browser)
+                yield Stage(server, writer, browser, made.stdout)
             finally:
                 browser.close()

@@ -6,26 +6,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.urls import resolve
 
 from privategpt import urls
-from tests.axe import violations
-from tests.browser import PASSWORD, Stage, ask, stage
-from tests.running import manage
+from tests.axe import violations_everywhere
+from tests.browser import PASSWORD, Stage, ask, comes, stage
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, ViewportSize
 
-WIDE, PHONE, ZOOMED = ({"width": width, "height": 844} for width in (1280, 390, 320))  # 320 is 1280 at 400 %
+WIDE: ViewportSize = {"width": 1280, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+ZOOMED: ViewportSize = {"width": 320, "height": 844}  # 1280 at 400 %
 RICH = (
     "# Limits\n\nAfter **60 seconds** [1], twice [2].\n\n- [x] done\n- [ ] open\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n"
     "```python\nimport os  # why, in a line that is much longer than any telephone is wide, so that it has to scroll\n"
     "```\n\n$$x^2$$\n\nA note[^n] and a [link](https://x.org/) to https://example.org/a/very/long/address/without/any/blank."
     "\n\n[^n]: Here."
 )
+REFUSAL = "Your sources do not contain an answer to this question."
+# In the dark words fade; on a phone a button has lost its name, and in the dark a link looks as the words around it.
+FAULTY = """<!doctype html><html lang="en"><title>Faults</title><meta name="viewport" content="width=device-width">
+<style>
+    a { color: #06c; text-decoration: none } button i { display: none }
+    @media (prefers-color-scheme: dark) { p { color: #eee } }
+    @media (width > 400px) { a { text-decoration: underline } button i { display: inline } }
+    @media (width < 400px) and (prefers-color-scheme: dark) { a { color: #111 } div { color: #000 } }
+</style>
+<main><h1>Faults</h1><p>Words.</p><div>Here is <a href="/">a link</a> in a line.</div>
+<button><i>Act</i></button></main>"""
 # Routes that are no pages: acts, which lead to a page, and what is read by scripts, programs and people's own tools.
 NO_PAGES = {
     *("chat-begin", "chat-ask", "chat-stop", "chat-rename", "chat-pin", "chat-delete", "chat-restore"),
@@ -72,10 +85,7 @@ BARE = """[...document.querySelectorAll(".button:not(.plain), .in, .composer .bo
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    data = tmp_path_factory.mktemp("everywhere") / "data"
-    with stage(data) as found:
-        made = manage(data, "shell", "-c", f"PASSWORD = {PASSWORD!r}\n{RIGHTS}")
-        assert made.returncode == 0, made.stderr
+    with stage(tmp_path_factory.mktemp("everywhere") / "data", more=RIGHTS) as found:
         yield found
 
 
@@ -83,7 +93,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def paths(place: Stage) -> list[str]:
     """Every page, the chat with an answer of each kind among them."""
     with place.page() as page:
-        for text, breaks, sign in ((RICH, False, "Limits"), ("Half", True, "broke off")):
+        kinds = ((RICH, False, "Limits"), (REFUSAL, False, "Nothing in"), ("Half", True, "broke off"))
+        for text, breaks, sign in kinds:
             place.writer.will_say(text, breaks=breaks)
             ask(page, f"How long may an agent be silent? {sign}")
             page.wait_for_selector(f".exchange .answer:has-text('{sign}'):not(:has([aria-busy]))")
@@ -110,41 +121,64 @@ def test_every_page_of_the_route_list_is_walked(paths: list[str]) -> None:
     assert walked | NO_PAGES == {entry.name for entry in urls.urlpatterns}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-def test_no_rule_of_access_is_broken(place: Stage, paths: list[str], scheme: Any, size: Any) -> None:
-    with place.page(viewport=size, color_scheme=scheme, bypass_csp=True, refused=404) as page:
+def test_the_checker_finds_what_is_wrong_in_one_scheme_or_at_one_size_only(place: Stage) -> None:
+    """Or else nothing found would mean nothing."""
+    with place.page(None, bypass_csp=True) as page:
+        page.set_content(FAULTY)
+        broken = violations_everywhere(page, [WIDE, PHONE])
+    found = {way: sorted(line.split(":")[0] for line in lines) for way, lines in broken.items()}
+    assert found == {
+        "1280, dark": ["color-contrast"],
+        "390, light": ["button-name"],
+        "390, dark": ["color-contrast", "link-in-text-block"],
+    }
+
+
+def test_no_rule_of_access_is_broken(place: Stage, paths: list[str]) -> None:
+    """Wide and on a phone, in light and dark."""
+    with place.page(bypass_csp=True, refused=404) as page:
         broken = {}
         for path in paths:
             page.goto(path)
-            broken[path] = violations(page)
+            broken[path] = violations_everywhere(page, [WIDE, PHONE])
     assert {path: found for path, found in broken.items() if found} == {}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_rule_of_access_is_broken_at_the_gate(place: Stage, scheme: Any) -> None:
-    with place.page(None, color_scheme=scheme, bypass_csp=True, refused=422) as page:
-        assert violations(page) == []
+def test_no_rule_of_access_is_broken_at_the_gate(place: Stage) -> None:
+    with place.page(None, bypass_csp=True, refused=422) as page:
+        assert violations_everywhere(page, [WIDE, PHONE]) == {}
         page.fill("[name=email]", "nobody@example.org")
         page.fill("[name=password]", "wrong")
         page.press("[name=password]", "Enter")
         page.wait_for_selector("[role=alert]")
-        assert violations(page) == []
+        assert violations_everywhere(page, [WIDE, PHONE]) == {}
+
+
+def test_no_rule_of_access_is_broken_while_an_answer_grows(place: Stage) -> None:
+    gate = place.writer.gate()
+    place.writer.will_say("Sixty [1]", gate, " seconds.")
+    with place.page(viewport=WIDE, bypass_csp=True) as page:
+        ask(page, "How long may an agent be silent?")
+        page.wait_for_selector(".prose:has-text('Sixty')")
+        assert violations_everywhere(page, [WIDE, PHONE]) == {}
+        gate.open()
+        page.wait_for_selector("[data-takes]")
 
 
 @pytest.mark.parametrize("who", ["alice", "dora"])
-@pytest.mark.parametrize("size", [PHONE, ZOOMED], ids=["phone", "400 percent"])
-def test_no_page_scrolls_sideways_in_either_direction(place: Stage, paths: list[str], who: str, size: Any) -> None:
-    """German words are longer; and for right to left the same pages are turned."""
+def test_no_page_scrolls_sideways_in_either_direction(place: Stage, paths: list[str], who: str) -> None:
+    """On a phone and at 400 percent. German words are longer; and for right to left the same pages are turned."""
     own = [path for path in paths if not path.startswith("/chats/") or "?q=" in path or path == "/chats/"]
-    with place.page(who, viewport=size, refused=404) as page:
+    with place.page(who, viewport=PHONE, refused=404) as page:
         wide = {}
         for path in paths if who == "alice" else own:
+            page.set_viewport_size(PHONE)
             page.goto(path)
-            for direction in ("ltr", "rtl"):
+            for size, direction in product((PHONE, ZOOMED), ("ltr", "rtl")):
+                page.set_viewport_size(size)
                 page.evaluate("(direction) => { document.documentElement.dir = direction }", direction)
                 if found := page.evaluate(SIDEWAYS):
-                    wide[path, direction] = found
+                    wide[path, size["width"], direction] = found
     assert wide == {}
 
 
@@ -232,8 +266,8 @@ def test_menus_open_and_close_by_keyboard_and_give_the_focus_back(place: Stage) 
         page.keyboard.press("Enter")
         page.wait_for_selector("main .sheet:popover-open")
         page.keyboard.press("Escape")
-        assert page.locator("main .sheet:popover-open").count() == 0
-        assert page.evaluate("document.activeElement.matches('[popovertarget]')")
+        comes(page, "!document.querySelector('main .sheet:popover-open')")
+        comes(page, "document.activeElement.matches('[popovertarget]')")
 
 
 def test_the_code_of_an_answer_is_copied_and_its_formula_is_mathml(place: Stage, paths: list[str]) -> None:
@@ -242,7 +276,7 @@ def test_the_code_of_an_answer_is_copied_and_its_formula_is_mathml(place: Stage,
             next(path for path in paths if path.startswith("/chats/") and path.count("/") == 3 and "?" not in path)
         )
         page.click(".prose .code [data-copy]")
-        page.wait_for_function("navigator.clipboard.readText().then((text) => text.startsWith('import os  # why'))")
+        comes(page, "navigator.clipboard.readText().then((text) => text.startsWith('import os  # why'))")
         box = page.locator(".prose math[display=block] msup").bounding_box()
         assert box is not None
         assert box["height"] > 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import Stage, ask, stage
+from tests.browser import Stage, ask, comes, stage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -69,7 +69,7 @@ def test_the_next_question_appears_without_a_reload_and_keeps_the_focus(place: S
         finished(page)
         assert page.evaluate("window.stayed")
         assert page.locator(".exchange").count() == 2
-        assert page.evaluate("document.activeElement.name") == "question"
+        comes(page, "document.activeElement.name === 'question'")
         assert page.input_value("[name=question]") == ""
 
 
@@ -91,7 +91,7 @@ def test_stop_ends_the_answer_and_keeps_what_was_written(place: Stage) -> None:
         page.wait_for_selector("text=Stopped. What was written is kept.")
         assert "60 seconds" in page.inner_text(".prose")
         assert "goes to another agent" not in page.content()
-        assert page.evaluate("document.activeElement.name") == "question"
+        comes(page, "document.activeElement.name === 'question'")
     gate.open()
 
 
@@ -245,17 +245,17 @@ def test_all_goes_by_keyboard(place: Stage) -> None:
         page.keyboard.press("Tab")
         page.evaluate("document.activeElement.blur()")
         page.keyboard.press("i")
-        assert page.evaluate("document.activeElement.name") == "question"
+        comes(page, "document.activeElement.name === 'question'")
         page.evaluate("document.activeElement.blur()")
         page.keyboard.press("/")
-        assert page.evaluate("document.activeElement.name") == "q"
+        comes(page, "document.activeElement.name === 'q'")
         page.evaluate("document.activeElement.blur()")
         page.focus(".prose .mark")
         assert page.locator(".source:has(> [aria-current])").get_attribute("data-number") == "1"
         page.keyboard.press("Enter")
         page.evaluate("document.activeElement.blur()")
         page.keyboard.press("?")
-        assert page.is_visible("#keys")
+        page.wait_for_selector("#keys:popover-open")
         page.keyboard.press("Escape")
         page.keyboard.press("2")
         page.wait_for_url("**/sources/**")

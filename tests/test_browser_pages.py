@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
+from base64 import b32decode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from django_otp.oath import TOTP
 
-from tests.browser import PASSWORD, Stage, stage
-from tests.running import manage
+from tests.axe import violations
+from tests.browser import PASSWORD, Stage, comes, stage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -25,10 +31,7 @@ TIDES = "# Tide tables\n\nHigh water at noon.\n\n## Gates\n\nThe sluice gates cl
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    data = tmp_path_factory.mktemp("pages") / "data"
-    with stage(data) as found:
-        made = manage(data, "shell", "-c", f"PASSWORD = {PASSWORD!r}\n{RIGHTS}")
-        assert made.returncode == 0, made.stderr
+    with stage(tmp_path_factory.mktemp("pages") / "data", more=RIGHTS) as found:
         yield found
 
 
@@ -50,6 +53,41 @@ def test_files_are_stored_once_chosen_and_become_ready_without_a_reload(place: S
         assert page.evaluate("window.stayed")
         page.goto("/sources/bench?q=sluice")
         assert "Tide tables" in page.inner_text(".found")
+
+
+@contextmanager
+def worker_stopped(place: Stage) -> Iterator[None]:
+    """What is stored stays on its way until the end of the block."""
+    (worker,) = (pid for pid, line in place.server.command_lines().items() if line.split()[2:3] == ["worker"])
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
+def test_a_row_that_comes_anew_leaves_the_focus_and_an_open_menu_alone(place: Stage, tmp_path: Path) -> None:
+    row = "tr:has-text('Winch manual')"
+    with place.page() as page:
+        page.goto("/sources")
+        with worker_stopped(place):
+            upload(page, tmp_path, winches="# Winch manual\n\nWinches wind.")
+            page.wait_for_selector("text=1 source is saved")
+            for opens in (False, True):
+                page.focus(f"{row} td a")
+                page.evaluate("(row) => { window.before = row }", page.query_selector(row))
+                if opens:
+                    page.focus(f"{row} [popovertarget]")
+                    page.keyboard.press("Enter")
+                    page.keyboard.press("Tab")
+                focused = page.evaluate("document.activeElement.outerHTML")
+                comes(page, "!window.before.isConnected")
+                assert page.evaluate("document.activeElement.outerHTML") == focused
+        page.wait_for_selector(f"{row} >> text=/Ready|words alone/")
+        assert page.locator(f"{row} .sheet:popover-open").count() == 1
+        page.keyboard.press("Escape")
+        page.wait_for_selector(f"{row} .sheet:not(:popover-open)", state="hidden")
+        comes(page, "document.activeElement.matches('[popovertarget]')")
 
 
 def test_files_that_are_dropped_are_stored_and_found(place: Stage, tmp_path: Path) -> None:
@@ -118,6 +156,39 @@ def test_a_token_is_copied(place: Stage) -> None:
         page.wait_for_selector(".once [aria-label=Copied]")
         assert page.evaluate("navigator.clipboard.readText()") == key
         assert re.fullmatch(r"\d+\|[\w-]{40}", key)
+
+
+def app_shows(secret: str) -> str:
+    clock = TOTP(b32decode(secret.replace(" ", "") + "=" * (-len(secret.replace(" ", "")) % 8)))
+    clock.time = time.time()
+    return f"{clock.token():06d}"
+
+
+def test_a_recovery_code_signs_in_when_the_app_is_lost(place: Stage) -> None:
+    with place.page("charlie", bypass_csp=True) as page:
+        page.goto("/account/second-factor")
+        page.fill("[name=code]", app_shows(page.inner_text(".code pre")))
+        page.press("[name=code]", "Enter")
+        page.wait_for_selector(".once")
+        assert violations(page) == []
+        codes = page.inner_text(".once pre").split("\n")
+        page.click(".once [data-copy]")
+        page.wait_for_selector(".once [aria-label=Copied]")
+        assert page.evaluate("navigator.clipboard.readText()").split("\n") == codes
+        page.click("text=To the profile")
+        page.wait_for_selector("text=10 recovery codes are left.")
+        assert violations(page) == []
+    with place.page(None, bypass_csp=True) as page:
+        page.fill("[name=email]", "charlie@example.org")
+        page.fill("[name=password]", PASSWORD)
+        page.press("[name=password]", "Enter")
+        page.wait_for_selector("[name=code]")
+        assert violations(page) == []
+        page.keyboard.type(codes[2])
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[name=question]")
+        page.goto("/account")
+        page.wait_for_selector("text=9 recovery codes are left.")
 
 
 def test_single_keys_lead_to_pages_but_not_from_fields_and_not_when_switched_off(place: Stage) -> None:

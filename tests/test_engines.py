@@ -3,7 +3,7 @@ of marks without the cord between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,23 @@ FILLS = """(() => {{
 }})()"""
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Writer]]:
+    data = settled(tmp_path_factory.mktemp("engines") / "data")
+    with Writer() as writer:
+        settings = {"OPENAI_BASE_URL": writer.served.url, "OPENAI_MODEL": "scripted-1", "LOG_LEVEL": "WARNING"}
+        with Server(data, **settings) as server:
+            made = manage(data, "shell", "-c", f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}")
+            assert made.returncode == 0, made.stderr
+            yield server, writer
+
+
 @pytest.mark.parametrize("opened", [firefox, webkit])
 def test_a_chat_works_and_its_citations_are_pairs(
-    tmp_path: Path, opened: Callable[[Path], AbstractContextManager[Engine]]
+    tmp_path: Path, request: pytest.FixtureRequest, opened: Callable[[Path], AbstractContextManager[Engine]]
 ) -> None:
-    with opened(tmp_path) as page, Writer() as writer:
-        settings = {"OPENAI_BASE_URL": writer.served.url, "OPENAI_MODEL": "scripted-1", "LOG_LEVEL": "WARNING"}
-        with Server(settled(tmp_path / "data"), **settings) as server:
-            made = manage(tmp_path / "data", "shell", "-c", f"PASSWORD = {PASSWORD!r}\nGUIDES = {GUIDES!r}\n{PEOPLE}")
-            assert made.returncode == 0, made.stderr
-            talk(page, server, writer)
+    with opened(tmp_path) as page:  # or skips, before there is a server
+        talk(page, *request.getfixturevalue("place"))
 
 
 def talk(page: Engine, server: Server, writer: Writer) -> None:
