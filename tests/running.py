@@ -41,6 +41,7 @@ OURS = {
     "ALLOWED_HOSTS",
     "DEBUG",
     "REDIS_URL",
+    "PYTHONDONTWRITEBYTECODE",  # or each of a hundred servers compiles all packages anew
 }
 
 
