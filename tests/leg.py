@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DATABASES = ("sqlite", "postgres")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # "gw0", "gw1", ...; "" in the process that was started
-FOLDER = "TEST_POSTGRES_FOLDER"
+FOLDER, SHARED_FOLDER = "TEST_POSTGRES_FOLDER", "TEST_SHARED_FOLDER"
 
 
 def _chosen() -> str:
@@ -24,6 +24,16 @@ def _chosen() -> str:
     if name not in DATABASES:
         raise SystemExit(f"TEST_DATABASE is {name!r}; known: {', '.join(DATABASES)}.")
     return name
+
+
+def _shared() -> Path:
+    """A folder for all of pytest-xdist's processes (tests/once.py)."""
+    if WORKER:
+        return Path(os.environ[SHARED_FOLDER])
+    folder = tempfile.mkdtemp(prefix="switchboard-shared-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[SHARED_FOLDER] = folder
+    return Path(folder)
 
 
 def _started() -> Postgres:
@@ -112,6 +122,7 @@ LONGEST = [
     "test_bench_retrieval.py",
 ]
 NAME = _chosen()
+SHARED = _shared()
 os.environ.pop("DATABASE_URL", None)  # whose ever that is, the tests leave it alone
 SERVER: Postgres | None = None
 if NAME == "postgres":
