@@ -105,6 +105,7 @@ LONGEST = [
     "test_serve_database.py",
     "test_serve_several.py",
     "test_serve_agent.py",
+    "test_parts.py",
     "test_drain.py",
     "test_runagent.py",
     "test_browser_chat.py",
