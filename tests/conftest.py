@@ -37,8 +37,7 @@ def pytest_configure() -> None:
         with contextlib.suppress(ImportError):
             import_module(f"schemathesis.{name}")
     compile_messages()
-    if leg.NAME == "postgres":
-        leg.empty_quickly()
+    leg.empty_quickly()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,7 +76,16 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
     if leg.SERVER is not None:
         return
     path = tmp_path_factory.mktemp("database") / "test.sqlite3"
-    connections["default"].settings_dict["TEST"]["NAME"] = str(path)
+    described = connections["default"].settings_dict
+    described["TEST"]["NAME"] = str(path)
+    # Nobody's data: a crash of the machine may take it, and no commit waits for the disk.
+    described["OPTIONS"]["init_command"] += "PRAGMA synchronous=OFF;"
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """pytest-django's, which migrates."""
+    leg.leave_what_is_filled()
 
 
 @pytest.fixture

@@ -57,8 +57,10 @@ class Postgres:
 
     def kill(self) -> None:
         """kill -9: what was not written is to be recovered from its log."""
-        os.kill(self._server.get_postmaster_info().pid, signal.SIGKILL)
-        self._until_gone()
+        pid = self._server.get_postmaster_info().pid
+        backends = _children(pid)  # they end when they notice, and until then they may write
+        os.kill(pid, signal.SIGKILL)
+        self._until_gone(*backends)
 
     def stop(self) -> None:
         """Ends it at once, with every connection."""
@@ -79,13 +81,22 @@ class Postgres:
         if (self._server.pgdata / "postmaster.pid").exists():
             self.stop()
 
-    def _until_gone(self) -> None:
+    def _until_gone(self, *backends: int) -> None:
         deadline = time.monotonic() + PATIENCE
         info = self._server.get_postmaster_info()
-        while _lives(info.pid):
+        while any(map(_lives, (info.pid, *backends))):
             assert time.monotonic() < deadline, "PostgreSQL does not end"
             time.sleep(0.02)
+        # Its number is taken until somebody asks for its exit status, and a new server believes what these say.
         (self._server.pgdata / "postmaster.pid").unlink(missing_ok=True)
+        for lock in Path(self._socket).glob(".s.PGSQL.*"):
+            lock.unlink(missing_ok=True)
+
+
+def _children(pid: int) -> list[int]:
+    from tests.running import parents  # not above: that module wants to know the server that is being started here
+
+    return [child for child, parent in parents().items() if parent == pid]
 
 
 def _lives(pid: int) -> bool:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests import databases
+from tests.once import made_once
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0  # seconds for a start on a busy machine; a deadline, not a pause
@@ -41,6 +39,7 @@ OURS = {
     "ALLOWED_HOSTS",
     "DEBUG",
     "REDIS_URL",
+    "PYTHONDONTWRITEBYTECODE",  # or each of a hundred servers compiles all packages anew
 }
 
 
@@ -66,12 +65,14 @@ def manage(data: Path, *arguments: str, **extra: str) -> subprocess.CompletedPro
 
 
 @cache
-def _migrated() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="switchboard-settled-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+def migrated() -> Path:
+    """A data folder with a migrated database, for `databases.clone`: migrating takes seconds."""
+    return made_once("migrated", _migrate)
+
+
+def _migrate(folder: Path) -> None:
     done = manage(folder, "migrate", "--verbosity", "0")
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 def settled(data: Path) -> Path:
@@ -79,7 +80,7 @@ def settled(data: Path) -> Path:
 
     For tests that a first start is only the way to. No tables hold a row."""
     data.mkdir(parents=True, exist_ok=True)
-    databases.clone(_migrated(), data)
+    databases.clone(migrated(), data)
     (data / "manual.json").write_text("{}")  # and no group for it: it stays away
     return data
 

@@ -27,8 +27,8 @@ HASTY = {
 
 
 @pytest.fixture(scope="session")
-def data_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return template(tmp_path_factory.mktemp("template"))
+def data_template() -> Path:
+    return template()
 
 
 @pytest.fixture(scope="session")

@@ -10,36 +10,42 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
 from tests import databases
-from tests.running import ROOT, environment
+from tests.once import made_once
+from tests.running import ROOT, environment, migrated
 from tests.socket_agent import PATIENCE, Behaviour, FakeAgent, echo, until
 
 REGISTER = "/client/register"
-# One process for all of it; `manage.py migrate` and `manage.py token` do no more.
+# One process for all of it; `manage.py token` does no more.
 MADE_BY = """
 import os, django
 os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
 django.setup()
 from django.core.management import call_command
-call_command("migrate", verbosity=0)
 for _ in range(3):
     call_command("token", kind="agent")
 """
 
 
-def template(folder: Path) -> Path:
+@cache
+def template() -> Path:
     """A data folder with secrets, a migrated database and agent tokens, to be copied: making one takes seconds."""
+    return made_once("with-agent-keys", _fill)
+
+
+def _fill(folder: Path) -> None:
+    databases.clone(migrated(), folder)
     done = subprocess.run(
         [sys.executable, "-c", MADE_BY], env=environment(folder), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     (folder / "agent_keys").write_text(done.stdout)
-    return folder
 
 
 class Web:

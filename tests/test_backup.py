@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests import leg
-from tests.running import manage
+from tests.running import manage, migrated
 from tests.wire_server import Web
 
 pytestmark = pytest.mark.skipif(leg.SERVER is not None, reason="the copy is a file; tests/test_move.py has pg_dump's")
@@ -151,7 +151,7 @@ def test_the_file_is_the_owners_alone_and_says_what_it_holds(original: dict[str,
 
 def test_it_does_not_go_over_what_is_there_unless_told(original: dict[str, Any], tmp_path: Path) -> None:
     data = tmp_path / "data"
-    assert manage(data, "migrate", "--verbosity", "0").returncode == 0
+    shutil.copytree(migrated(), data)
     before = (data / "admin_key").read_text()
     refused = manage(data, "restore", str(original["archive"]))
     assert refused.returncode == 1

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from tests import databases
-from tests.running import PATIENCE, ROOT, environment
-from tests.wire_server import empty_database
+from tests.running import PATIENCE, ROOT, environment, settled
 
 PROCESSES, THREADS, EACH = 3, 10, 3
 WRITERS = f"""
@@ -35,7 +34,7 @@ sys.exit("; ".join(faults) or 0)
 
 
 def test_thirty_writers_lose_nothing(tmp_path: Path) -> None:
-    data = empty_database(tmp_path)
+    data = settled(tmp_path)
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITERS, str(process)],

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import leg
-from tests.running import manage
+from tests import databases, leg
+from tests.running import manage, settled
 
 FILL = """
 from accounts.models import Group, User
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.skipif(leg.SERVER is not None, reason="the copy is made
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with three sources."""
-    folder = tmp_path_factory.mktemp("template")
-    assert manage(folder, "migrate", "--verbosity", "0").returncode == 0
+    folder = settled(tmp_path_factory.mktemp("template"))
     done = manage(folder, "shell", "--no-imports", "-c", FILL)
     assert done.returncode == 0, done.stderr
     (folder / "ids").write_text(done.stdout)
@@ -80,17 +79,16 @@ def test_a_question_that_lost_its_source_fails_the_rehearsal(data: Path) -> None
 
 
 def test_pending_migrations_run_on_the_copy_alone(data: Path) -> None:
-    assert manage(data, "migrate", "relay", "zero", "--verbosity", "0").returncode == 0
+    assert manage(data, "migrate", "relay", "zero", "--verbosity", "0", "--skip-checks").returncode == 0
     done = manage(data, "rehearse")
     assert done.returncode == 0, done.stderr
     assert "relay.0001_initial" in done.stdout
     assert "No question is stored" in done.stdout
-    assert "[ ] 0001_initial" in manage(data, "showmigrations", "relay").stdout
+    assert databases.sql(data, "SELECT count(*) FROM django_migrations WHERE app = 'relay'") == [(0,)]
 
 
 def test_a_migration_that_fails_is_found_before_it_matters(data: Path) -> None:
-    forget = "from django.db.migrations.recorder import MigrationRecorder as R; R.Migration.objects.filter(app='relay')"
-    shell(data, f"{forget}.delete()")
+    databases.sql(data, "DELETE FROM django_migrations WHERE app = 'relay'")
     before = content(data)
     done = manage(data, "rehearse")
     assert done.returncode == 1

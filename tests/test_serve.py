@@ -28,6 +28,15 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that was told a port and a key by arguments, and other things by its environment."""
+    settings = {"SECRET_KEY": "secret from outside", "MALLOC_ARENA_MAX": "8"}
+    data = settled(tmp_path_factory.mktemp("told") / "data")
+    with Server(data, "0", "key from outside", "more", "and more", **settings) as server:
+        yield server
+
+
 def test_the_first_start_shows_the_credentials(fresh: Server) -> None:
     assert fresh.shown("E-mail") == "admin@switchboard.local"
     assert len(fresh.shown("Password").split()[0]) >= 12
@@ -36,7 +45,7 @@ def test_the_first_start_shows_the_credentials(fresh: Server) -> None:
 
 
 def test_the_next_start_shows_none_of_them(tmp_path: Path) -> None:
-    with Server(tmp_path) as first:
+    with Server(settled(tmp_path)) as first:
         password = first.shown("Password").split()[0]
         first.send(signal.SIGTERM)
         assert first.wait() == 0
@@ -88,15 +97,12 @@ def test_given_credentials_count_and_are_not_shown(tmp_path: Path) -> None:
         assert not (tmp_path / "admin_key").exists()
 
 
-def test_port_and_key_may_be_arguments_which_no_child_repeats(tmp_path: Path) -> None:
-    with Server(
-        settled(tmp_path), "0", "key from outside", "more", "and more", SECRET_KEY="secret from outside"
-    ) as server:
-        assert server.get("/admin/users?admin_key=key from outside").status_code == 200
-        assert server.get("/admin/users?admin_key=another").status_code == 401
-        lines = server.command_lines().values()
-        assert any("serve" in line for line in lines)
-        assert not any("outside" in line for line in lines)
+def test_port_and_key_may_be_arguments_which_no_child_repeats(told: Server) -> None:
+    assert told.get("/admin/users?admin_key=key from outside").status_code == 200
+    assert told.get("/admin/users?admin_key=another").status_code == 401
+    lines = told.command_lines().values()
+    assert any("serve" in line for line in lines)
+    assert not any("outside" in line for line in lines)
 
 
 def heaps(server: Server) -> set[str]:
@@ -105,10 +111,9 @@ def heaps(server: Server) -> set[str]:
     return {next((row.decode() for row in rows if row.startswith(b"MALLOC_ARENA_MAX=")), "") for rows in found}
 
 
-def test_few_heaps_keep_the_processes_small_unless_told_otherwise(fresh: Server, tmp_path: Path) -> None:
+def test_few_heaps_keep_the_processes_small_unless_told_otherwise(fresh: Server, told: Server) -> None:
     assert heaps(fresh) == {"MALLOC_ARENA_MAX=2"}
-    with Server(tmp_path, MALLOC_ARENA_MAX="8") as server:
-        assert heaps(server) == {"MALLOC_ARENA_MAX=8"}
+    assert heaps(told) == {"MALLOC_ARENA_MAX=8"}
 
 
 def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
@@ -134,7 +139,7 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(tmp_path: Path, setting: dict[str, str], named: str) -> None:
-    done = manage(tmp_path, "serve", **setting)
+    done = manage(settled(tmp_path), "serve", **setting)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert named in done.stderr
@@ -232,7 +237,7 @@ def test_a_web_server_that_never_answers_ends_the_start(tmp_path: Path) -> None:
     broken = tmp_path / "packages"
     broken.mkdir()
     (broken / "uvicorn.py").write_text("raise ImportError('broken on purpose')")
-    done = manage(tmp_path, "serve", "0", PYTHONPATH=str(broken))
+    done = manage(settled(tmp_path), "serve", "0", PYTHONPATH=str(broken))
     assert done.returncode == 1
     assert "broken on purpose" in done.stderr
     assert "The web server does not start" in done.stderr.splitlines()[-1]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire_server import User, Web, empty_database
+from tests.running import migrated
+from tests.wire_server import User, Web
 
 SHORT = {  # so that what runs out in a test runs out soon
     "AGENT_TIMEOUT": "1.2",
@@ -19,8 +20,8 @@ SHORT = {  # so that what runs out in a test runs out soon
 
 
 @pytest.fixture(scope="session")
-def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return empty_database(tmp_path_factory.mktemp("empty"))
+def empty_sqlite() -> Path:
+    return migrated()
 
 
 @pytest.fixture(scope="session")

@@ -41,13 +41,6 @@ class RawReply:
         return dict(self.headers).get(name, "")
 
 
-def empty_database(folder: Path) -> Path:
-    """A data folder with a migrated database, to be copied: migrating takes seconds."""
-    done = manage(folder, "migrate", "--verbosity", "0")
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 class Web:
     """`manage.py serve --only web` until the end of the `with` block."""
 
