@@ -105,15 +105,16 @@ def test_port_and_key_may_be_arguments_which_no_child_repeats(told: Server) -> N
     assert not any("outside" in line for line in lines)
 
 
-def heaps(server: Server) -> set[str]:
-    """MALLOC_ARENA_MAX of all child processes."""
-    found = [Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in server.children()]
-    return {next((row.decode() for row in rows if row.startswith(b"MALLOC_ARENA_MAX=")), "") for rows in found}
+def heaps(server: Server) -> set[tuple[str, ...]]:
+    """What the C library of each child process is told of its heaps."""
+    found = [Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in server.children()]
+    return {tuple(sorted(row for row in rows if row.startswith("MALLOC_"))) for rows in found}
 
 
 def test_few_heaps_keep_the_processes_small_unless_told_otherwise(fresh: Server, told: Server) -> None:
-    assert heaps(fresh) == {"MALLOC_ARENA_MAX=2"}
-    assert heaps(told) == {"MALLOC_ARENA_MAX=8"}
+    thresholds = ("MALLOC_MMAP_THRESHOLD_=262144", "MALLOC_TRIM_THRESHOLD_=262144")
+    assert heaps(fresh) == {("MALLOC_ARENA_MAX=2", *thresholds)}
+    assert heaps(told) == {("MALLOC_ARENA_MAX=8", *thresholds)}
 
 
 def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
