@@ -28,6 +28,8 @@ class House:
     def __init__(self, folder: Path, postgres: Postgres | None = None, redis: Redis | None = None) -> None:
         self.postgres, self.redis = postgres, redis
         settings = QUICK | {"ADMIN_EMAIL": LOGIN["email"], "ADMIN_PASSWORD": LOGIN["password"]}
+        # Left to itself it quotes where no agent is there, as for a moment after a web process died.
+        settings["LLM_BACKEND"] = "relay"
         arguments = ["0"]
         if postgres:
             postgres.execute("CREATE DATABASE storm")
