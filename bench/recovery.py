@@ -101,32 +101,15 @@ async def away_and_back(what: Redis | Postgres, door: Door, options: argparse.Na
     return found
 
 
-async def web_killed(server: Server, rounds: int) -> list[float]:
-    """Seconds from kill -9 of the web process until an ask is answered by the next one."""
-    found, token = [], await add_user(server.port, server.key)
+async def started_and_killed(server: Server, begun: float) -> tuple[float, float]:
+    """Seconds from its start until an ask is answered, the agents' dialling in included; and from kill -9 of the web
+    process until the next one answers. Once for each server: with every crash a supervisor waits twice as long."""
+    token = await add_user(server.port, server.key)
     async with Agents(server.port):
         await until_answered(server.port, token)
-        for _ in range(rounds):
-            os.kill(server.web(), signal.SIGKILL)
-            found.append(await until_answered(server.port, token))
-    return found
-
-
-def restarted(options: argparse.Namespace, settings: dict[str, str], misdeeds: list[str]) -> list[float]:
-    """Seconds from the start of a server over its data until an ask is answered, its agents' dialling in included."""
-    found = []
-    for _ in range(options.rounds + 1):
-        begun = time.monotonic()
-        with Server("the server", options.server, settings=settings, misdeeds=misdeeds) as server:
-
-            async def first() -> None:
-                token = await add_user(server.port, server.key)
-                async with Agents(server.port):
-                    await until_answered(server.port, token)
-
-            on_loop(first())
-            found.append(time.monotonic() - begun)
-    return found[1:]  # the first one made the database
+        started = time.monotonic() - begun
+        os.kill(server.web(), signal.SIGKILL)
+        return started, await until_answered(server.port, token)
 
 
 @contextlib.contextmanager
@@ -163,11 +146,13 @@ def across(options: argparse.Namespace, misdeeds: list[str]) -> dict[str, list[f
 
 def alone(options: argparse.Namespace, misdeeds: list[str]) -> dict[str, list[float]]:
     """What one server with a file of its own takes."""
+    found = []
     with tempfile.TemporaryDirectory(prefix="bench-") as data:
-        settings = {"DATA_DIR": data}
-        with Server("the server", options.server, settings=settings, misdeeds=misdeeds) as server:
-            killed = on_loop(web_killed(server, options.rounds))
-        return {"web process": killed, "whole server": restarted(options, settings, misdeeds)}
+        for _ in range(options.rounds + 1):  # the first one makes the database
+            begun = time.monotonic()
+            with Server("the server", options.server, settings={"DATA_DIR": data}, misdeeds=misdeeds) as server:
+                found.append(on_loop(started_and_killed(server, begun)))
+    return {"whole server": [times[0] for times in found[1:]], "web process": [times[1] for times in found[1:]]}
 
 
 def told(found: dict[str, list[float]]) -> bool:
