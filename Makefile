@@ -41,7 +41,7 @@ check: setup-dev otel
 bench: setup-dev
 	@failed=0; for part in relay scale recovery; do $(PY) -m bench.$$part || failed=1; done; exit $$failed
 
-# An hour: 100,000 passages and 1 GB on both databases, then 20 minutes of mixed load.
+# Forty minutes: 100,000 passages and 1 GB on both databases, then 20 minutes of mixed load.
 bench-long: setup-dev embedder
 	@failed=0; $(PY) bench/retrieval_scale.py --postgres || failed=1; \
 	for part in retrieval backup soak; do $(PY) -m bench.$$part || failed=1; done; exit $$failed
