@@ -50,10 +50,10 @@ def _started() -> Postgres:
     return server
 
 
-# What the second leg leaves out: tests that never meet a database; those of the built-in model; the browser's (the
-# pages' own tests run); and those of processes, ports, frames, headers, logs and proxies, where a row is at most read
-# along the way. The storms of chaos/ bring a PostgreSQL of their own. Everything else that reads or writes a row
-# runs on both.
+# What the second leg leaves out: tests that never meet a database; those of the built-in model; the walks in a browser
+# over every page, where chats and sources are used; and those of ports, frames, headers and proxies, where a row is at
+# most read along the way. The storms of chaos/ bring a PostgreSQL of their own. Everything else that reads or writes a
+# row runs on both. The walks and ports pass on PostgreSQL as well: it is their minute that is saved.
 WITHOUT_DATABASE = [
     "chaos",
     "test_agent_client.py",
@@ -61,7 +61,10 @@ WITHOUT_DATABASE = [
     "test_arrows.py",
     "test_ask_json.py",
     "test_bench*.py",
-    "test_browser_*.py",
+    "test_browser_admin.py",
+    "test_browser_all_pages.py",
+    "test_browser_sessions.py",
+    "test_browser_trap.py",
     "test_citing.py",
     "test_cors.py",
     "test_daphne.py",
@@ -71,7 +74,6 @@ WITHOUT_DATABASE = [
     "test_listener.py",
     "test_llm_embedded.py",
     "test_llm_openai.py",
-    "test_logs.py",
     "test_page_languages.py",
     "test_passages.py",
     "test_pool.py",
@@ -83,8 +85,6 @@ WITHOUT_DATABASE = [
     "test_runagent.py",
     "test_safe_defaults.py",
     "test_sentences.py",
-    "test_serve.py",
-    "test_serve_agent.py",
     "test_shots.py",
     "test_socket_floods.py",
     "test_socket_handshake.py",
