@@ -41,7 +41,7 @@ QUOTED = {"code", "kbd", "script", "style", "svg", "time"}  # what stands in the
 # What a page shows that is nobody's sentence: names, units, figures' signs, what the cast wrote (in Greek).
 NO_SENTENCE = re.compile(
     r"Switchboard|Markdown|\bpython\b|\b(?:KB|MB|ms|s|GMT|UTC|JSON|Firefox|Linux|scripted|xx)\b|\S+@example\.org|\S+\.md\b"
-    r"|127\.0\.0\.1|testserver|OpenAI|Deutsch|English|sba_|…\w{4}"
+    r"|127\.0\.0\.1|testserver|OpenAI|Deutsch|English|sba_|…[\w-]{4}"
     # an answer, which is in the language of its question
     rf"|{re.escape(no_model('en'))}"
 )
