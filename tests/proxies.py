@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,7 @@ from tests.running import ROOT, until
 NAME = "switchboard.example.com"
 
 
-class Proxy:
+class Proxy(ABC):
     """In front of some Switchboards, until the end of the `with` block."""
 
     name: str
@@ -34,9 +35,9 @@ class Proxy:
         """Where it is; Debian keeps servers out of an ordinary user's path."""
         return shutil.which(cls.name) or shutil.which(cls.name, path="/usr/sbin:/usr/local/sbin")
 
+    @abstractmethod
     def configured(self, backends: tuple[int, ...]) -> list[str]:
         """Writes what it reads; the command that runs it in the foreground."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         with (self.folder / "log").open("ab") as log:
