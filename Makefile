@@ -27,8 +27,8 @@ run: setup model-if-wanted embedder-if-possible
 	@$(PY) manage.py serve
 
 test: setup-dev otel model-if-wanted embedder-if-possible
-	@$(PY) -m pytest $(SPREAD)
-	@TEST_DATABASE=postgres $(PY) -m pytest $(SPREAD)
+	@failed=0; $(PY) -m pytest $(SPREAD) || failed=1; \
+	TEST_DATABASE=postgres $(PY) -m pytest $(SPREAD) || failed=1; exit $$failed
 
 check: setup-dev otel
 	@$(VENV)/bin/ruff check .

@@ -16,11 +16,11 @@ from tests import leg
 from tests.answering import BACKENDS, Scripted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pytest_django import Settings
 
-pytest_plugins = ["tests.wire_fixtures", "tests.socket_fixtures"]
+pytest_plugins = ["tests.isolation", "tests.reports", "tests.wire_fixtures", "tests.socket_fixtures"]
 
 PASSWORD = "a long enough password"
 collect_ignore_glob = leg.WITHOUT_DATABASE if leg.NAME == "postgres" else []
@@ -83,9 +83,12 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> None:
-    """pytest-django's, which migrates."""
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """pytest-django's, which migrates, and drops the database in the end: whoever is still connected is sent away."""
     leg.leave_what_is_filled()
+    yield
+    if leg.SERVER is not None:
+        leg.SERVER.send_away(connections["default"].settings_dict["NAME"])
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ WITHOUT_DATABASE = [
     "test_embedders.py",
     "test_engines.py",
     "test_http_limits.py",
+    "test_isolation.py",
     "test_listener.py",
     "test_llm_embedded.py",
     "test_llm_openai.py",
