@@ -13,9 +13,7 @@ from privategpt import answers, follow, ingest
 from privategpt.llm.base import BackendError, Delta, Message, Usage
 from privategpt.models import Chat, Source
 from privategpt.models import Message as Asked
-
-PATIENCE = 10.0  # seconds for anything that is expected
-
+from tests.patience import PATIENCE
 
 Step = str | asyncio.Event | BaseException | Usage
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from tests.fake_upstream import CUT, DONE, STREAM, Step, Upstream, chunk, event, upstream
-from tests.running import PATIENCE, Server, manage, settled, until
+from tests.patience import PATIENCE
+from tests.running import Server, manage, settled, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -133,7 +134,7 @@ class Stage:
         context = self.browser.new_context(
             base_url=self.server.url, storage_state=self.state.get(who) if who else None, **options
         )
-        context.set_default_timeout(PATIENCE * 1000 / 4)
+        context.set_default_timeout(PATIENCE * 1000)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         said: list[str] = []

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 
 from tests import leg
+from tests.patience import PATIENCE
 
 FILE = "switchboard.sqlite3"
 _known: set[str] = set()
@@ -59,7 +60,7 @@ def connected(data: Path) -> Iterator[Any]:
         with psycopg.connect(leg.SERVER.url(_name(data)), autocommit=True) as connection:
             yield connection
         return
-    with closing(sqlite3.connect(data / FILE, timeout=5, isolation_level=None)) as file:
+    with closing(sqlite3.connect(data / FILE, timeout=PATIENCE, isolation_level=None)) as file:
         yield file
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from privategpt.retrieval.embedders import EmbedderUnavailable, unit
 from privategpt.retrieval.embedding_process import Embedded
+from tests.patience import PATIENCE
 
 SIZE = 16
 
@@ -37,7 +38,7 @@ class FakeEmbedding:
         is_probe = list(texts) == ["Is anybody there?"]
         if not is_probe:
             self.is_asking.set()
-            assert self.may_answer.wait(10)
+            assert self.may_answer.wait(PATIENCE)
             self.asked.append(list(texts))
         if self.poison and any(self.poison in text for text in texts):
             raise EmbedderUnavailable("The embedder ended while it worked.")

@@ -10,7 +10,8 @@ from typing import Any
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-PATIENCE = 3.0  # seconds for anything that is expected
+from tests.patience import PATIENCE
+
 QUIET = logging.getLogger("fake_relay")  # so that tests see the agent's lines alone
 QUIET.setLevel(logging.CRITICAL)
 

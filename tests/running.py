@@ -22,11 +22,11 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests import databases
+from tests import databases, reports
 from tests.once import made_once
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60.0  # seconds for a start on a busy machine; a deadline, not a pause
 OURS = {
     "PORT",
     "HOST",
@@ -111,6 +111,8 @@ class Server:
         self._said: dict[str, list[str]] = {"out": [], "err": []}
         for name, stream in (("out", self.process.stdout), ("err", self.process.stderr)):
             threading.Thread(target=self._listen, args=(name, stream), daemon=True).start()
+        said = self._said
+        reports.has_log(self, f"serve in {data}", lambda: "".join(said["out"] + said["err"]))
 
     def _listen(self, name: str, stream: Any) -> None:
         for line in stream:
@@ -212,6 +214,12 @@ def parents() -> Mapping[int, int]:
             if state != "Z":
                 found[int(folder.name)] = int(parent)
     return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """What this process has computed so far: unlike the clock, no other work on the machine changes it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime, stime
 
 
 def runs(pid: int) -> bool:

@@ -15,7 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
-PATIENCE = 20.0  # seconds; a deadline for what is expected, not a pause
+from tests.patience import PATIENCE
+
 ON = {"max_size": None, "proxy": None, "ping_interval": None, "compression": None, "close_timeout": 1}
 
 

@@ -16,10 +16,11 @@ from typing import Any, Self
 
 import httpx
 
-from tests import databases
+from tests import databases, reports
 from tests.once import made_once
-from tests.running import ROOT, environment, migrated
-from tests.socket_agent import PATIENCE, Behaviour, FakeAgent, echo, until
+from tests.patience import PATIENCE
+from tests.running import ROOT, cpu_seconds, environment, migrated
+from tests.socket_agent import Behaviour, FakeAgent, echo, until
 
 REGISTER = "/client/register"
 # One process for all of it; `manage.py token` does no more.
@@ -57,6 +58,7 @@ class Web:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.process = self._started()
+        reports.has_log(self, f"the web server in {data}", (data / "log").read_text)
 
     def _started(self) -> subprocess.Popen[bytes]:
         """It inherits the socket, as from the supervisor: what is asked meanwhile waits in the backlog."""
@@ -79,7 +81,7 @@ class Web:
         self.listener.close()
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -103,6 +105,10 @@ class Web:
     def agent_keys(self) -> list[str]:
         """Keys of agent tokens."""
         return (self.data / "agent_keys").read_text().split()
+
+    def computed(self) -> float:
+        """Seconds of processor time that it has taken so far, whatever else the machine does."""
+        return cpu_seconds(self.process.pid)
 
     def memory(self) -> int:
         """The process's resident memory in bytes."""

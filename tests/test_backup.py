@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests import leg
+from tests.patience import PATIENCE
 from tests.running import manage, migrated
 from tests.wire_server import Web
 
@@ -89,7 +90,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, empty_sqlite: Path) -> An
 
         writing = threading.Thread(target=write)
         writing.start()
-        assert enough.wait(30)
+        assert enough.wait(PATIENCE)
         before = list(saved)
         archive = folder / "backup.tar.gz"
         done = manage(web.data, "backup", str(archive))

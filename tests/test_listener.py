@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from privategpt.serving.listener import CannotListen, Site, listen
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_only_loopback_is_local() -> None:
 
 def test_connections_wait_from_the_moment_it_listens() -> None:
     listener, site = listen("localhost", 0)
-    with listener, socket.create_connection(("127.0.0.1", site.port), timeout=5) as caller:
+    with listener, socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE) as caller:
         accepted, _ = listener.accept()
         with accepted:
             caller.sendall(b"here")

@@ -21,8 +21,9 @@ from privategpt.models import Message as Asked
 from privategpt.prompts import LANGUAGES
 from relay import exchange, frames
 from relay.pool import Agent
-from tests.answering import BACKENDS, PATIENCE, Scripted, asked, chat, db, group, source, until
+from tests.answering import BACKENDS, Scripted, asked, chat, db, group, source, until
 from tests.fake_upstream import CUT, DONE, event, sse, upstream, whole
+from tests.patience import PATIENCE
 
 HELLO = sse(event("Hello"), DONE)
 ASK = [Message("user", "Why?")]

@@ -16,6 +16,7 @@ from privategpt.llm.base import BackendError, Delta, Message, Usage
 from privategpt.llm.openai import OpenAIBackend
 from privategpt.llm.openai_stream import MAX_LINE, ReplyReader
 from tests.fake_upstream import CUT, DONE, STREAM, answer, chunk, event, sse, upstream, whole
+from tests.patience import PATIENCE
 
 KEY = "sk-very-secret"
 USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}\n\n'
@@ -62,7 +63,7 @@ async def test_the_first_piece_is_not_held_back() -> None:
     head, first, *others = sse(event("Hello "), event("world"), DONE)
     async with upstream([head, first, rest, *others]) as up, backend_at(up.url) as backend:
         pieces = backend.generate([Message("user", "Hi")])
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             assert await anext(pieces) == Delta("Hello ")
         rest.set()
         assert [piece async for piece in pieces] == [Delta("world")]
@@ -88,14 +89,14 @@ async def test_closing_the_generator_leaves_the_endpoint() -> None:
         pieces = backend.generate([Message("user", "Hi")])
         await anext(pieces)
         await pieces.aclose()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await up.left.wait()
 
 
 async def test_cancelling_the_reader_leaves_the_endpoint() -> None:
     async with upstream([GOOD[0], asyncio.Event()]) as up, backend_at(up.url) as backend:
         task = asyncio.create_task(answer(backend))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await up.asked.wait()
             task.cancel()
             await up.left.wait()
@@ -328,7 +329,7 @@ async def test_an_endpoint_that_never_ends_is_left() -> None:
 
 async def test_a_connection_left_open_after_the_last_word_delays_nothing() -> None:
     async with upstream([*GOOD[:-1], asyncio.Event()]) as up, backend_at(up.url) as backend:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             assert (await answer(backend))[0] == "Hello world"
 
 

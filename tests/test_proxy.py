@@ -17,9 +17,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.patience import PATIENCE
 from tests.proxies import NAME, PROXIES, Proxy
 from tests.running import ROOT, environment, manage
-from tests.wire_agent import PATIENCE, Asked, WireAgent, echo
+from tests.wire_agent import Asked, WireAgent, echo
 from tests.wire_server import Web
 
 LOGIN = {"email": "ada@example.com", "password": "a long enough password"}

@@ -17,9 +17,10 @@ from uuid import UUID
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
 from tests.redis_server import Redis, a_redis
 from tests.running import ROOT, environment
-from tests.socket_agent import PATIENCE, Asked, Behaviour, FakeAgent, echo, echo_of, hangs_up, silent
+from tests.socket_agent import Asked, Behaviour, FakeAgent, echo, echo_of, hangs_up, silent
 from tests.socket_server import Door, Web, copied, door_to
 
 EMAIL, PASSWORD = "alice@example.org", "a long enough password"

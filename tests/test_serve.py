@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
 from tests.running import Server, manage, runs, settled, until
 
 
@@ -163,14 +164,14 @@ def test_sigterm_lets_asks_under_way_end_and_takes_no_new_ones(tmp_path: Path) -
         until(lambda: listed(server), "the agent is listed")
         asking = threading.Thread(target=lambda: replies.append(server.ask("still here")))
         asking.start()
-        assert agent.asked.wait(30)
+        assert agent.asked.wait(PATIENCE)
         children = server.children()
         server.send(signal.SIGTERM)
         until(lambda: server.get("/ready").status_code == 503, "/ready says no")
         assert server.ask("too late").status_code == 503
         assert server.get("/health").status_code == 200
         agent.may_answer.set()
-        asking.join(30)
+        asking.join(PATIENCE)
         assert server.wait() == 0
         assert agent.close_code in {1001, 1012}
         assert not any(map(runs, children))
@@ -183,7 +184,7 @@ def test_the_drain_has_an_end(tmp_path: Path) -> None:
         asking = ask_without_end(server)
         server.send(signal.SIGTERM)
         assert server.wait() == 0
-        asking.join(30)
+        asking.join(PATIENCE)
 
 
 def test_a_later_signal_ends_at_once(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_later_signal_ends_at_once(tmp_path: Path) -> None:
 
         until(ended, "the end")
         assert not any(map(runs, children))
-        asking.join(30)
+        asking.join(PATIENCE)
 
 
 def ask_without_end(server: Server) -> threading.Thread:
@@ -212,7 +213,7 @@ def ask_without_end(server: Server) -> threading.Thread:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    assert agent.asked.wait(30)
+    assert agent.asked.wait(PATIENCE)
     return asking
 
 

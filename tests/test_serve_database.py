@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests import databases, leg
-from tests.running import PATIENCE, ROOT, Server, environment, manage, migrated, until
+from tests.patience import PATIENCE
+from tests.running import ROOT, Server, environment, manage, migrated, until
 
 on_sqlite = pytest.mark.skipif(leg.SERVER is not None, reason="about files; PostgreSQL is copied by its own means")
 

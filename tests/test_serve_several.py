@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
 from tests.redis_server import Redis, a_redis
 from tests.running import ROOT, Server, environment, manage, parents, settled, until
-from tests.socket_agent import PATIENCE, FakeAgent, echo, echo_of
+from tests.socket_agent import FakeAgent, echo, echo_of
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.patience import PATIENCE
 from tests.socket_agent import FakeAgent, echo, silent
 from tests.socket_server import Door
 
@@ -133,7 +134,7 @@ async def test_an_agent_at_rest_comes_back_at_rest(door: Door) -> None:
     async with door.agent(echo, kept="tired"):
         pass
     until_there = "SELECT count(*) FROM relay_agent WHERE id = 'tired'"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while door.web.sql(until_there) != [(1,)]:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.02)
     door.web.sql("UPDATE relay_agent SET is_resting = TRUE WHERE id = 'tired'")

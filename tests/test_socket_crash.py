@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests import databases
+from tests.patience import PATIENCE
 from tests.socket_agent import Asked, FakeAgent, echo, silent, until
 from tests.socket_fixtures import NewWeb
 from tests.socket_server import Door, door_to
@@ -121,7 +122,7 @@ async def test_a_database_that_refused_is_told_again_who_was_there(door: Door) -
 
 
 async def written(sql: object, agent_id: str, served: int) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while sql("SELECT served FROM relay_agent WHERE id = ?", agent_id) != [(served,)]:  # type: ignore[operator]
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
@@ -131,7 +132,7 @@ async def test_an_agent_is_noted_with_what_it_declared(door: Door) -> None:
     """What the administrator sees; name and model without characters that could pass for another's."""
     declared = {"name": "\u202ePolly\x1b[31m", "model": "parrot", "concurrency": 2}
     async with door.agent(echo, kept="noted", declares=declared):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         query = "SELECT name, model, address, token_id FROM relay_agent WHERE id = 'noted'"
         while not (found := door.web.sql(query)):
             assert time.monotonic() < deadline

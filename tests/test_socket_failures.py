@@ -10,6 +10,7 @@ import time
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.patience import PATIENCE
 from tests.socket_agent import (
     ON,
     Asked,
@@ -124,7 +125,7 @@ async def test_an_agent_rests_after_five_failures_in_a_row_and_comes_back(hasty:
         assert {reply.status_code for reply in replies} == {200}
         assert (len(failing.asked), len(healthy.asked)) == (5, served + 6)
         failing.behaviour = echo
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while len(failing.asked) == 5:
             assert time.monotonic() < deadline
             assert (await hasty.ask()).status_code == 200
@@ -230,7 +231,7 @@ async def test_an_agent_that_comes_and_goes_is_left_alone_for_a_while(hasty: Doo
             replies = [await hasty.ask() for _ in range(6)]
             assert {reply.status_code for reply in replies} == {200}
             assert (len(flapping.asked), len(steady.asked)) == (0, 6)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + PATIENCE
             while not flapping.asked:
                 assert time.monotonic() < deadline
                 await hasty.ask()

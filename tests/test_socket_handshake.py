@@ -13,7 +13,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from tests.socket_agent import ON, PATIENCE, echo, silent, until
+from tests.patience import PATIENCE
+from tests.socket_agent import ON, echo, silent, until
 from tests.socket_fixtures import NewWeb
 from tests.socket_server import REGISTER, Door, door_to
 

@@ -17,9 +17,9 @@ import pytest
 from privategpt.orphan import PARENT_PIPE
 from privategpt.serving import supervisor as module
 from privategpt.serving.supervisor import Child, Supervisor
+from tests.patience import PATIENCE
 from tests.running import ROOT, runs
 
-PATIENCE = 20.0
 PRELUDE = """
 import os, signal, sys, time
 def note(word):

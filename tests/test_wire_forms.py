@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from tests.conftest import PASSWORD
-from tests.running import PATIENCE, manage
+from tests.patience import PATIENCE
+from tests.running import manage
 from tests.wire_server import Web
 
 MIB = 1 << 20

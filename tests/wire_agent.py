@@ -15,7 +15,7 @@ from typing import Any, Self
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-PATIENCE = 20.0  # seconds for anything that is expected
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from typing import Any, Self
 
 import httpx
 
-from tests import databases
+from tests import databases, reports
 from tests.contract1 import Pair
-from tests.running import PATIENCE, ROOT, environment, manage, until
+from tests.patience import PATIENCE
+from tests.running import ROOT, environment, manage, until
 from tests.wire_agent import Script, WireAgent, echo
 
 
@@ -62,6 +63,7 @@ class Web:
                 stderr=log,
                 pass_fds=(number,),
             )
+        reports.has_log(self, f"the web server in {data}", (data / "log").read_text)
         self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=PATIENCE)
 
     def program(self, listener: int) -> list[str]:
@@ -81,7 +83,7 @@ class Web:
         self.http.close()
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

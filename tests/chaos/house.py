@@ -14,6 +14,7 @@ from typing import Any, Self
 import httpx
 import psycopg
 
+from tests.patience import PATIENCE
 from tests.postgres import Postgres
 from tests.redis_server import Redis
 from tests.running import ROOT, Server, environment, until
@@ -77,12 +78,12 @@ class House:
     def asker(self) -> str:
         """A relay key of a new user."""
         body = {"admin_key": self.server.key}
-        reply = httpx.post(f"{self.server.url}/admin/users/add", json=body, trust_env=False, timeout=30)
+        reply = httpx.post(f"{self.server.url}/admin/users/add", json=body, trust_env=False, timeout=PATIENCE)
         return str(reply.json()["token"])
 
     def token(self) -> str:
         """An API token of the administrator."""
-        reply = httpx.post(f"{self.server.url}/api/v1/login", json=LOGIN, trust_env=False, timeout=30)
+        reply = httpx.post(f"{self.server.url}/api/v1/login", json=LOGIN, trust_env=False, timeout=PATIENCE)
         return str(reply.json()["data"]["token"])
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:

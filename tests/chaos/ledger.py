@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 
-PATIENCE = 90.0  # seconds from a request's first try to its answer
+from tests.patience import PATIENCE
+
 AGAIN = {429, 500, 502, 503, 504}
 
 
@@ -48,7 +49,7 @@ class Client:
         self.token = token
         self._ledger = ledger
         self._http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30.0
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=PATIENCE
         )
 
     def close(self) -> None:

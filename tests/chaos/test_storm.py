@@ -16,7 +16,8 @@ from uuid import UUID
 import pytest
 
 from tests.chaos.house import House
-from tests.chaos.ledger import PATIENCE, Client, Ledger, at_once
+from tests.chaos.ledger import Client, Ledger, at_once
+from tests.patience import PATIENCE
 from tests.postgres import Postgres
 from tests.redis_server import Redis, a_redis
 from tests.running import until
