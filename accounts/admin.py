@@ -120,7 +120,6 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     search_fields = ("email", "name")
     ordering = ("email", "created_at")
     actions = ("retire", "reactivate", "turn_off_second_factor")
-    secret_fields = ("password", "session_salt")
 
     # -- who may do what ------------------------------------------------------------------------
 

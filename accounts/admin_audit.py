@@ -1,4 +1,7 @@
-"""The base of every page of the admin site: whatever is done there leaves a row in the audit log."""
+"""The base of every page of the admin site: whatever is done there leaves a row in the audit log.
+
+What it shows is what the page names: lists are filtered by nothing else, and what goes along with a deletion is
+counted."""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from django.utils.translation import gettext
 
 from accounts import audit
 from accounts.addresses import peer
+from accounts.admin_lookups import offered
 from accounts.models import User
 
 if TYPE_CHECKING:
@@ -52,7 +56,6 @@ class AuditedAdmin(ModelAdmin[M]):
     """Writes the audit log beside the act, in one transaction, and saves only the fields that were changed."""
 
     show_facets = admin.ShowFacets.NEVER
-    secret_fields: tuple[str, ...] = ()  # no list may be filtered by them: a filter is a question that gets an answer
 
     def record(self, request: HttpRequest, verb: str, obj: models.Model, detail: str = "") -> None:
         """One row: the verb and the kind of thing; which one by name and key (names need not be unique), and how.
@@ -106,12 +109,15 @@ class AuditedAdmin(ModelAdmin[M]):
             return super().response_action(request, queryset, *args)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Without the rows that only tie two others together: they have no name, and Django's for them is English."""
-        doomed, counts, needed, protected = super().get_deleted_objects(objs, request)
-        ties = [model._meta for model in apps.get_models(include_auto_created=True) if model._meta.auto_created]
-        shown = _without(tuple(f"{capfirst(tie.verbose_name)}: " for tie in ties), doomed)
-        kinds = {str(tie.verbose_name_plural) for tie in ties}
-        return shown, {kind: n for kind, n in counts.items() if str(kind) not in kinds}, needed, protected
+        """What was chosen by its name, what goes along by kind and number: Django lists every row with its text."""
+        _, counts, needed, protected = super().get_deleted_objects(objs, request)
+        ties = {str(m._meta.verbose_name_plural) for m in apps.get_models(include_auto_created=True) if _is_tie(m)}
+        shown = {kind: n for kind, n in counts.items() if str(kind) not in ties}
+        return [self.named(obj) for obj in objs], shown, needed, protected
+
+    def named(self, obj: M) -> str:
+        """What the confirmation of a deletion calls it."""
+        return str(obj)
 
     def all_changeable(self, request: HttpRequest, objects: Iterable[M]) -> bool:
         """For actions: whether each one may be changed. If not, says so; then nothing is to be done."""
@@ -125,10 +131,13 @@ class AuditedAdmin(ModelAdmin[M]):
         return not refused
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        return lookup.split("__")[0] not in self.secret_fields and super().lookup_allowed(lookup, value, request)
+        return lookup in offered(self, request)
+
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        """Rows are found by their key only; Django also takes any field that some relation points to."""
+        return to_field == self.opts.pk.name
 
 
-def _without(beginnings: tuple[str, ...], doomed: list[Any]) -> list[Any]:
-    """Of a tree of lists and lines those lines that begin otherwise."""
-    kept = [_without(beginnings, each) if isinstance(each, list) else each for each in doomed]
-    return [each for each in kept if each and not (isinstance(each, str) and each.startswith(beginnings))]
+def _is_tie(model: type[models.Model]) -> bool:
+    """Whether its rows only tie two others together: they have no name, and Django's for them is English."""
+    return bool(model._meta.auto_created)

@@ -28,7 +28,6 @@ class SecondFactorAdmin(AuditedAdmin[Authenticator]):
     fields = list_display
     list_select_related = ("user",)
     search_fields = ("user__email", "user__name")
-    secret_fields = ("key", "recovery_codes")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Authenticator]:
         return super().get_queryset(request).annotate(counted=Count("recovery_codes"))

@@ -92,7 +92,6 @@ class TokenAdmin(AuditedAdmin[Token]):
     fields = (*list_display, "revoked_at")
     autocomplete_fields = ("user",)
     actions = ("revoke",)
-    secret_fields = ("digest", "sealed")
 
     # -- who may do what: a token is as good as its user ------------------------------------------
 

@@ -1,6 +1,7 @@
 """Sessions that know whose they are, on what device, and when they were last used; so that people can end them.
 
-A session engine of Django's (settings.SESSION_ENGINE): one row a session, ending it is deleting the row."""
+A session engine of Django's (settings.SESSION_ENGINE): one row a session, ending it is deleting the row. The row
+holds a digest of the session's key: whoever reads the table, or a backup of it, is not signed in by that."""
 
 from __future__ import annotations
 
@@ -17,11 +18,19 @@ from django.db import models
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from accounts import keys
+
 if TYPE_CHECKING:
     from accounts.models import User
 
 USE_NOTED_EVERY = timedelta(minutes=2)  # a write for each page would be too many
 DEVICE, ADDRESS = "device", "address"  # keys of the session's data, put there at sign-in
+DIGEST_LENGTH = 40  # hex digits: 160 bits, what Django's column holds
+
+
+def row_key(session_key: str | None) -> str:
+    """The key of the row of the session that this cookie opens; "" without one."""
+    return keys.digest(f"browser session {session_key}").hex()[:DIGEST_LENGTH] if session_key else ""
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
@@ -29,12 +38,16 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """Where this user is signed in, the one used last first."""
         return self.filter(user=user, expire_date__gt=timezone.now()).order_by("-used_at")
 
+    def others_than(self, session: SessionBase) -> Self:
+        """All but the one at hand."""
+        return self.exclude(pk=row_key(session.session_key))
+
     def still_holds(self, session: SessionBase) -> bool:
         """Whether a session that was read a while ago still signs its user in: for lines that stay open.
 
         One query; it ends with its row, its time, its user, and with their password.
         """
-        rows = self.filter(pk=session.session_key, expire_date__gt=timezone.now(), user__is_active=True)
+        rows = self.filter(pk=row_key(session.session_key), expire_date__gt=timezone.now(), user__is_active=True)
         row = rows.select_related("user").defer("session_data").first()
         if row is None or row.user is None:
             return False
@@ -84,6 +97,8 @@ class Session(AbstractBaseSession):
 
 
 class SessionStore(DatabaseStore):
+    """Django's, with a digest wherever it writes or looks for the key itself; asynchronous views take the same way."""
+
     @classmethod
     def get_model_class(cls) -> type[Session]:
         return Session
@@ -91,6 +106,7 @@ class SessionStore(DatabaseStore):
     def create_model_instance(self, data: dict[str, Any]) -> Session:
         """Its row. When it began stays as it was; so the row is read first if there may be one."""
         row = cast(Session, super().create_model_instance(data))
+        row.session_key = row_key(row.session_key)
         before = Session.objects.filter(pk=row.pk).only("created_at").first()
         row.created_at = before.created_at if before else timezone.now()
         row.user_id = data.get("_auth_user_id")
@@ -101,13 +117,28 @@ class SessionStore(DatabaseStore):
         """Django's own would leave out whose it is, so that it could not be ended from the list."""
         return await sync_to_async(self.create_model_instance)(data)
 
-    async def aload(self) -> dict[str, Any]:
-        """The same for asynchronous views."""
-        return await sync_to_async(self.load)()
+    def exists(self, session_key: str | None) -> bool:
+        return Session.objects.filter(pk=row_key(session_key)).exists()
+
+    async def aexists(self, session_key: str | None) -> bool:
+        return await sync_to_async(self.exists)(session_key)
+
+    def delete(self, session_key: str | None = None) -> None:
+        Session.objects.filter(pk=row_key(session_key or self.session_key)).delete()
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        await sync_to_async(self.delete)(session_key)
 
     def load(self) -> dict[str, Any]:
         """Notes the use, now and then."""
-        data = super().load()
         now = timezone.now()
-        Session.objects.filter(pk=self.session_key, used_at__lt=now - USE_NOTED_EVERY).update(used_at=now)
-        return data
+        row = Session.objects.filter(pk=row_key(self.session_key), expire_date__gt=now).first()
+        if row is None:
+            self._session_key = None  # a key that somebody else chose is not taken up
+            return {}
+        if row.used_at < now - USE_NOTED_EVERY:
+            Session.objects.filter(pk=row.pk).update(used_at=now)
+        return self.decode(row.session_data)
+
+    async def aload(self) -> dict[str, Any]:
+        return await sync_to_async(self.load)()

@@ -1,4 +1,4 @@
-"""The admin site's app: its pages are loaded with the URLs, so by the web server alone."""
+"""The admin site and its app: its pages are loaded with the URLs, so by the web server alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,30 @@ from django.contrib import admin
 from django.contrib.admin.apps import SimpleAdminConfig
 from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.core import checks
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+
+
+class Site(admin.AdminSite):
+    """Django's, closed where it answers for more than our pages show."""
+
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        """For the fields that complete on a page of ours; Django names the rows behind any relation of any model."""
+        asked = [request.GET.get(name, "") for name in ("app_label", "model_name", "field_name")]
+        if asked not in self._completed(request):
+            raise PermissionDenied
+        return super().autocomplete_view(request)
+
+    def _completed(self, request: HttpRequest) -> list[list[str]]:
+        pages = self._registry.items()
+        labels = [(model._meta, page.get_autocomplete_fields(request)) for model, page in pages]
+        return [[opts.app_label, str(opts.model_name), name] for opts, names in labels for name in names]
 
 
 class Admin(SimpleAdminConfig):
     """Django's own loads them in every process; with all they import that is half of what a command needs to start."""
+
+    default_site = "project.admin_site.Site"
 
     def ready(self) -> None:
         checks.register(check_dependencies, checks.Tags.admin)

@@ -53,7 +53,6 @@ class ChatAdmin(AuditedAdmin[Chat]):
     search_fields = ("owner__email", "owner__name")
     ordering = ("-updated_at",)
     fields = (*list_display, "text")
-    secret_fields = ("title", "messages")
 
     # -- who may do what ------------------------------------------------------------------------
 

@@ -77,7 +77,6 @@ class ScenarioAdmin(AuditedAdmin[Scenario]):
             },
         ),
     )
-    secret_fields = ("system_pre_prompt", "user_pre_prompt", "user_post_prompt")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Scenario]:
         return Scenario.objects.visible_to(actor(request))

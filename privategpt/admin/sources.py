@@ -78,7 +78,6 @@ class SourceAdmin(AuditedAdmin[Source]):
         *("passages_total", "passages_done", "created_at", "updated_at", "place"),
     )
     actions = ("vectorize_again",)
-    secret_fields = ("content", "passages")
 
     # -- who may do what ------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ def change_password(request: UserRequest) -> HttpResponse:
     people.edit(people.Actor(user, peer(request), "browser"), user, password=form.cleaned_data["new"])
     user.refresh_from_db()
     update_session_auth_hash(request, user)
-    Session.objects.of(user).exclude(pk=request.session.session_key).delete()
+    Session.objects.of(user).others_than(request.session).delete()
     messages.success(request, gettext("The password is changed. All other sessions have ended."))
     return redirect("profile")
 

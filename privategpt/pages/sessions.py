@@ -10,19 +10,19 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts import keys
-from accounts.sessions import Session
+from accounts.sessions import Session, row_key
 from privategpt.pages.shell import UserRequest
 
 
 def name_of(session: Session) -> str:
-    """What a page calls a session: its key would open it."""
+    """What a page calls a session: not even the digest of its key leaves the server."""
     return keys.digest(f"session {session.pk}").hex()[:24]
 
 
 @require_safe
 @login_required
 def sessions(request: UserRequest) -> HttpResponse:
-    current = request.session.session_key
+    current = row_key(request.session.session_key)
     rows = [
         {"session": row, "name": name_of(row), "is_current": row.pk == current}
         for row in Session.objects.of(request.user).defer("session_data")[:200]
@@ -47,6 +47,6 @@ def end_session(request: UserRequest) -> HttpResponse:
 @require_POST
 @login_required
 def end_other_sessions(request: UserRequest) -> HttpResponse:
-    Session.objects.of(request.user).exclude(pk=request.session.session_key).delete()
+    Session.objects.of(request.user).others_than(request.session).delete()
     messages.success(request, gettext("All other sessions have ended."))
     return redirect("sessions")
