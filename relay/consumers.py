@@ -69,6 +69,9 @@ class AgentConsumer(AsyncConsumer):
         agent = await self._introduction(relay, scope, receive, send, offered, token)
         if agent is None:
             return
+        if token is not None and not await _still_holds(relay, scope):
+            await send({"type": "websocket.close", "code": POLICY})
+            return
         relay.joined(agent)
         heard = relay.dispatcher.heard
         try:
@@ -175,6 +178,14 @@ async def credential(relay: exchange.Exchange, scope: Scope) -> int | None:
     if principal is None:
         raise Refused(401, "Invalid agent token")
     return principal.token
+
+
+async def _still_holds(relay: exchange.Exchange, scope: Scope) -> bool:
+    """Whether the key was not taken away while its agent said who it is, which may take a minute."""
+    try:
+        return await credential(relay, scope) is not None
+    except Refused:
+        return False
 
 
 def _shown_keys(scope: Scope, headers: list[tuple[bytes, bytes]]) -> list[bytes]:

@@ -24,10 +24,13 @@ async def answer_ask(
     Raises ClientLeft only.
     """
     try:
+        forgettings = relay.askers.forgettings
         owner = known_asker(relay, authorization)
         if owner is None:
             owner = await asker(relay, authorization)
         body = await read_body()
+        if forgettings != relay.askers.forgettings:  # a body may take its time, and the key may have ended meanwhile
+            owner = await asker(relay, authorization)
         question = shapes.question(body, owner)
         if idempotency:
             reply = await _answer_once(relay, question, idempotency, body)
