@@ -23,7 +23,7 @@ from tests.socket_server import copied
 from tests.wire_agent import WireAgent, echo
 from tests.wire_server import User, Web
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 LATE = "X-Revocation"
 BODY = b'{"content":"Hi"}'
 ROOT_EMAIL, PASSWORD = "root@example.org", "a long enough password"
@@ -232,6 +232,7 @@ def house(redis: Redis, tmp_path: Path, data_template: Path) -> Iterator[tuple[H
     with ExitStack() as stack:
         webs = [stack.enter_context(House(data, REDIS_URL=redis.url)) for _ in range(2)]
         here, there = (Way(f"http://{web.address}", web.admin_key) for web in webs)
+        assert here.http.get("/health").text == there.http.get("/health").text == "OK"  # as soon as they have started
         agent = stack.enter_context(WireAgent(f"ws://{webs[1].address}/client/register", echo))
         for each in (here, there):  # so that they know each other
             until(lambda each=each: agent.id in each.listed(), "the agent is listed")  # type: ignore[misc]
