@@ -217,10 +217,14 @@ RELAY: dict[str, Any] = {
     "confirm_within": number("CONFIRM_WITHIN", 60, least=0.05),  # from the hello to the agent's first frame
     "conversation_days": number("CONVERSATION_DAYS", 90, least=1),
 }
-AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)
+# Whom this machine's address lets in without a key. Behind a proxy on the same machine all the world has that address,
+# and only what the proxy adds tells them apart: so there it takes a word of the administrator.
+AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=not BEHIND_TLS)
+CONNECTIONS_FROM_LOOPBACK = switch("CONNECTIONS_FROM_LOOPBACK", default=not BEHIND_TLS)
+METRICS_FROM_LOOPBACK = switch("METRICS_FROM_LOOPBACK", default=not BEHIND_TLS)
 # Pages that may dial in from loopback without a credential. Any other page needs an agent token.
 AGENT_ORIGINS = names("AGENT_ORIGINS", "https://chat.openai.com,https://chatgpt.com")
-METRICS_TOKEN = text("METRICS_TOKEN")  # empty: only this machine reads /metrics
+METRICS_TOKEN = text("METRICS_TOKEN")  # empty: only this machine reads /metrics, if it may
 RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +68,15 @@ def first_administrator() -> Administrator | None:
 
 
 def agent_key() -> str:
-    """A new key of the built-in agent's token. The token stays the same, and with it the agent's connection id."""
-    token = Token.objects.live().filter(kind=Token.Kind.AGENT, name=BUILT_IN).first()
-    return token.renew() if token else Token.objects.issue(Token.Kind.AGENT, name=BUILT_IN)[1]
+    """A new key of this machine's token for the built-in agent. The token stays the same, and with it the agent's
+    connection id. Each machine of a house has its own: a start of one must not end the key of another."""
+    name = f"{BUILT_IN} on {socket.gethostname()}"[:100]
+    live = Token.objects.live().filter(kind=Token.Kind.AGENT)
+    token = live.filter(name=name).first() or live.filter(name=BUILT_IN).first()  # as earlier releases named it
+    if token is None:
+        return Token.objects.issue(Token.Kind.AGENT, name=name)[1]
+    Token.objects.filter(pk=token.pk).update(name=name)
+    return token.renew()
 
 
 class KeyFile:
