@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ from django.db import IntegrityError, transaction
 from accounts import audit
 from accounts.models import Token, User
 
+logger = logging.getLogger(__name__)
+
 LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another
 LENGTH = 16  # of them: 93 bits
 BUILT_IN = "built-in agent, issued by serve"  # the name of its token
+
+WEAK, FEW_LETTERS = 16, 8  # a key that is shorter, or made of fewer different characters, is soon found by trying
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,15 @@ def agent_key() -> str:
         return Token.objects.issue(Token.Kind.AGENT, name=name)[1]
     Token.objects.filter(pk=token.pk).update(name=name)
     return token.renew()
+
+
+def warn_of_weak_key(key: str) -> None:
+    """Contract 1 lets the admin key be anything, so one that can be found by trying is not refused."""
+    if len(key) < WEAK or len(set(key)) < FEW_LETTERS:
+        logger.warning(
+            "The admin key can be guessed, and it may do everything. Leave ADMIN_KEY out, and one is made at random "
+            "and kept in DATA_DIR; or set a long random text."
+        )
 
 
 class KeyFile:
