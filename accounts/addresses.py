@@ -1,6 +1,8 @@
 """Where a request comes from."""
 
 import ipaddress
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -19,6 +21,17 @@ def peer(request: HttpRequest) -> str:
         if last:
             return last[:LONGEST]
     return str(request.META.get("REMOTE_ADDR") or "")
+
+
+def peer_of(scope: Mapping[str, Any]) -> str:
+    """The same for a request that Django has not seen, by its ASGI scope."""
+    if settings.BEHIND_TLS:
+        said = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        last = b",".join(said).decode("latin-1").split(",")[-1].strip()
+        if last:
+            return last[:LONGEST]
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def network(address: str) -> str:

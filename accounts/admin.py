@@ -175,6 +175,16 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
                 user.tokens.live().filter(kind=Token.Kind.API).revoke()  # as `people.edit` does
             return response
 
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Keys end before they go with their user: so that whoever remembers one hears of it."""
+        obj.tokens.all().revoke()
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """The same for many."""
+        Token.objects.filter(user__in=queryset).revoke()
+        super().delete_queryset(request, queryset)
+
     # -- list -----------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:

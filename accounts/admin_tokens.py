@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts import revocation
 from accounts.admin_audit import AuditedAdmin, actor, could_be
 from accounts.models import Token, User
 
@@ -131,6 +132,8 @@ class TokenAdmin(AuditedAdmin[Token]):
     def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
+            if "expires_at" in form.changed_data:
+                revocation.announce([obj.pk])  # it may have ended by that
         elif _may_manage(request, obj):
             obj.new_key = obj.give_key()
         else:
@@ -144,6 +147,16 @@ class TokenAdmin(AuditedAdmin[Token]):
         return response
 
     # -- ending one -----------------------------------------------------------------------------
+
+    def delete_model(self, request: HttpRequest, obj: Token) -> None:
+        """A key ends before its row goes: so that whoever remembers it hears of it."""
+        Token.objects.filter(pk=obj.pk).revoke()
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
+        """The same for many."""
+        Token.objects.filter(pk__in=queryset.values("pk")).revoke()
+        super().delete_queryset(request, queryset)
 
     @admin.action(permissions=["change"], description=_("Revoke: no longer valid from now on"))
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:

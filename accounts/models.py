@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts import keys
+from accounts import keys, revocation
 from accounts.authenticators import Authenticator as Authenticator
 from accounts.authenticators import RecoveryCode as RecoveryCode
 from accounts.fields import CanonicalEmailField
@@ -151,8 +151,17 @@ class TokenQuerySet(models.QuerySet["Token"]):
         return self.usable().select_related("user").filter(digest=keys.digest(key), kind=kind).first()
 
     def revoke(self) -> int:
-        """Ends them now and forgets the readable form of relay keys. Returns how many."""
-        return self.update(revoked_at=timezone.now(), sealed="")
+        """Ends them now, wherever one is remembered, and forgets the readable form of relay keys. Returns how many."""
+        now = timezone.now()
+        with transaction.atomic():
+            count = self.update(revoked_at=now, sealed="")
+            ended = Token.objects.filter(kind__in=Token.Kind.values, revoked_at=now)  # as the index has them
+            revocation.announce(ended.remembered().values_list("pk", flat=True))
+        return count
+
+    def remembered(self) -> Self:
+        """Of the kinds that a server answers for from memory; about an api token it asks at each request."""
+        return self.exclude(kind=Token.Kind.API)
 
     def touch(self, uses: Iterable[tuple[int, datetime]]) -> None:
         """Writes when each token (by id) was last used; called in batches, never by a request."""
@@ -250,6 +259,7 @@ class Token(models.Model):
         key = keys.new_agent_key()
         self.digest, self.hint = keys.digest(key), key[-4:]
         self.save(update_fields=["digest", "hint"])
+        revocation.announce([self.pk])
         return key
 
     @property

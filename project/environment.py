@@ -96,6 +96,19 @@ def is_number_or_none(path: str) -> bool:
     return not found or (found.isascii() and found.isdecimal())
 
 
+LEAST_SECRET = 16  # characters of a secret that signs cookies and digests keys
+
+
+def long_enough(name: str, value: str) -> str:
+    """The secret, or empty. Raises ImproperlyConfigured when it could be found by trying, without repeating it."""
+    if value and len(value) < LEAST_SECRET:
+        raise ImproperlyConfigured(
+            f"{name} has {len(value)} characters; the least is {LEAST_SECRET}. Set it to a long random text "
+            "(`openssl rand -base64 48`), or leave it out: then one is made at random and kept in DATA_DIR."
+        )
+    return value
+
+
 def kept_secret(path: Path, size: int = 24) -> tuple[str, bool]:
     """The secret in this file, made of so many random bytes when there is none; True when it is new.
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from accounts import revocation
 from project.metrics import request_ended
 from relay.ids import next_request_id, request_id, taken_up
 
@@ -17,6 +18,8 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+# A key was taken away, and not every process has said that it knows. Within the second each of them asks again.
+UNHEARD = (b"x-revocation", b"not heard by all yet")
 
 
 class TooLarge(Exception):
@@ -35,10 +38,13 @@ class RequestId:
         own_id = taken_up(given) if given else next_request_id()
         scope["request_id"] = own_id.decode()
         request_id.set(scope["request_id"])
+        unheard = revocation.watched()
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", own_id)]
+                if unheard:
+                    message["headers"].append(UNHEARD)
                 request_ended(scope["method"], message["status"])
             await send(message)
 

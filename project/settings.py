@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from project import database
-from project.environment import kept_secret, names, number, one_of, redis_url, switch, text, whole
+from project.environment import kept_secret, long_enough, names, number, one_of, redis_url, switch, text, whole
 from project.llm import openai_backend
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -39,7 +39,7 @@ CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS = switch("BEHIND_TLS", default=False)
 
 # -- secrets: made at random at the first start, kept in the data folder with mode 0600 ---------
-SECRET_KEY = text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key", size=48)[0]
+SECRET_KEY = long_enough("SECRET_KEY", text("SECRET_KEY")) or kept_secret(DATA_DIR / "secret_key", size=48)[0]
 ADMIN_KEY = text("ADMIN_KEY") or kept_secret(DATA_DIR / "admin_key")[0]
 # The first administrator. Without a password one is made at random and shown once.
 ADMIN_EMAIL = text("ADMIN_EMAIL", "admin@switchboard.local")
@@ -147,6 +147,8 @@ SIGN_IN: dict[str, Any] = {
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
 }
+# Wrong admin keys from one network address that have no more compared for as long; in each process by itself.
+ADMIN_KEY_FAILURES = whole("ADMIN_KEY_FAILURES", 100, least=1)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
@@ -217,10 +219,14 @@ RELAY: dict[str, Any] = {
     "confirm_within": number("CONFIRM_WITHIN", 60, least=0.05),  # from the hello to the agent's first frame
     "conversation_days": number("CONVERSATION_DAYS", 90, least=1),
 }
-AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=True)
+# Whom this machine's address lets in without a key. Behind a proxy on the same machine all the world has that address,
+# and only what the proxy adds tells them apart: so there it takes a word of the administrator.
+AGENTS_FROM_LOOPBACK = switch("AGENTS_FROM_LOOPBACK", default=not BEHIND_TLS)
+CONNECTIONS_FROM_LOOPBACK = switch("CONNECTIONS_FROM_LOOPBACK", default=not BEHIND_TLS)
+METRICS_FROM_LOOPBACK = switch("METRICS_FROM_LOOPBACK", default=not BEHIND_TLS)
 # Pages that may dial in from loopback without a credential. Any other page needs an agent token.
 AGENT_ORIGINS = names("AGENT_ORIGINS", "https://chat.openai.com,https://chatgpt.com")
-METRICS_TOKEN = text("METRICS_TOKEN")  # empty: only this machine reads /metrics
+METRICS_TOKEN = text("METRICS_TOKEN")  # empty: only this machine reads /metrics, if it may
 RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words

@@ -18,7 +18,7 @@ from django.db import DatabaseError
 
 from relay import exchange, frames, registry
 from relay.ids import fresh_id, next_request_id, request_id
-from relay.loopback import is_loopback
+from relay.loopback import is_addressed, is_loopback
 from relay.pool import Agent
 from relay.watch import POLICY, ping
 
@@ -68,6 +68,9 @@ class AgentConsumer(AsyncConsumer):
         await send({"type": "websocket.send", "text": frames.encode(offered, frames.HELLO)})
         agent = await self._introduction(relay, scope, receive, send, offered, token)
         if agent is None:
+            return
+        if token is not None and not await _still_holds(relay, scope):
+            await send({"type": "websocket.close", "code": POLICY})
             return
         relay.joined(agent)
         heard = relay.dispatcher.heard
@@ -163,6 +166,8 @@ def _in_background(work: Coroutine[Any, Any, None]) -> None:
 async def credential(relay: exchange.Exchange, scope: Scope) -> int | None:
     """The agent token's id; None for an agent of this machine without one. Raises Refused."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
+    if not is_addressed([value for name, value in headers if name == b"host"]):
+        raise Refused(400, "This server is not addressed by that host name.")
     shown = _shown_keys(scope, headers)
     if not shown:
         if _may_come_without(scope, headers):
@@ -175,6 +180,14 @@ async def credential(relay: exchange.Exchange, scope: Scope) -> int | None:
     if principal is None:
         raise Refused(401, "Invalid agent token")
     return principal.token
+
+
+async def _still_holds(relay: exchange.Exchange, scope: Scope) -> bool:
+    """Whether the key was not taken away while its agent said who it is, which may take a minute."""
+    try:
+        return await credential(relay, scope) is not None
+    except Refused:
+        return False
 
 
 def _shown_keys(scope: Scope, headers: list[tuple[bytes, bytes]]) -> list[bytes]:
@@ -195,10 +208,8 @@ def _may_come_without(scope: Scope, headers: list[tuple[bytes, bytes]]) -> bool:
     if not settings.AGENTS_FROM_LOOPBACK:
         return False
     client = scope.get("client")
-    origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
-    if any(origin not in settings.AGENT_ORIGINS for origin in origins):
-        return False
-    return is_loopback(client[0] if client else None, (name for name, _ in headers))
+    version = scope.get("http_version", "1.1")
+    return is_loopback(client[0] if client else None, headers, http=version, pages=settings.AGENT_ORIGINS)
 
 
 async def refuse(scope: Scope, send: Send, refusal: Refused) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 from django.conf import settings
 
+from accounts import revocation
 from accounts.keyring import KeyRing
 from accounts.models import Token
 from relay.dispatch import Dispatcher
@@ -13,7 +14,7 @@ from relay.limits import Limits
 from relay.nodes import Nodes
 from relay.pool import Agent
 from relay.repeats import Repeats
-from relay.watch import GOING_AWAY, Watch
+from relay.watch import GOING_AWAY, POLICY, Watch
 
 _exchange: Exchange | None = None
 
@@ -34,6 +35,7 @@ class Exchange:
         self.nodes = Nodes(self.dispatcher, settings.REDIS_URL) if settings.REDIS_URL else None
         self.watch.start()
         if self.nodes:
+            self.nodes.on_revoked = self._forget_keys
             self.nodes.start()
 
     def joined(self, agent: Agent) -> None:
@@ -48,6 +50,18 @@ class Exchange:
         self.dispatcher.conversations.forget(owner)
         if self.nodes:
             self.nodes.forget(owner)
+
+    async def revoked(self, tokens: frozenset[int]) -> bool:
+        """Takes these tokens no more, here and in every other process; False when not all of those have said so."""
+        self._forget_keys(tokens)
+        return await self.nodes.revoked(tokens) if self.nodes else True
+
+    def _forget_keys(self, tokens: frozenset[int]) -> None:
+        revocation.forget(tokens)
+        for agent in list(self.dispatcher.pool.agents.values()):
+            if agent.token in tokens and not agent.node:
+                self.dispatcher.left(agent)
+                agent.hang_up(POLICY)
 
     def drain(self) -> None:
         """No new asks from now on; those under way go on."""
@@ -78,6 +92,29 @@ class Exchange:
         for agent in [agent for agent in self.dispatcher.pool.agents.values() if not agent.node]:
             self.dispatcher.left(agent)
             agent.hang_up(GOING_AWAY)
+
+
+def _tell_of(ended: frozenset[int]) -> bool:
+    """The relay's courier, in the thread that has just committed; False when not every process has heard in time."""
+    relay = peek()
+    if relay is None or not relay.loop.is_running():
+        return True
+    heard = asyncio.run_coroutine_threadsafe(relay.revoked(ended), relay.loop)
+    try:
+        return heard.result(0 if _is_here(relay.loop) else revocation.TRUSTED_FOR)
+    except TimeoutError:
+        return False
+
+
+def _is_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this thread is the loop's own, which must not wait for itself."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+revocation.sends(_tell_of)
 
 
 def current() -> Exchange:

@@ -56,7 +56,22 @@ class Farewell(msgspec.Struct, array_like=True, tag=4):
     node: str
 
 
-Post = Parcel | Greeting | Hello | Farewell
+class Revoked(msgspec.Struct, array_like=True, tag=5):
+    """To all: these tokens have ended, forget them and say so."""
+
+    node: str
+    number: int
+    tokens: list[int]
+
+
+class Forgotten(msgspec.Struct, array_like=True, tag=6):
+    """The answer to that."""
+
+    node: str
+    number: int
+
+
+Post = Parcel | Greeting | Hello | Farewell | Revoked | Forgotten
 seal = msgspec.msgpack.Encoder().encode
 opened = msgspec.msgpack.Decoder(Post).decode
 

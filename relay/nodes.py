@@ -22,8 +22,9 @@ from django.conf import settings
 from relay import frames, links, notes
 from relay.carrier import Carrier, Posted
 from relay.ids import fresh_id
-from relay.links import Broken, Farewell, Greeting, Hello, Link, Parcel
+from relay.links import Broken, Farewell, Forgotten, Greeting, Hello, Link, Parcel, Revoked
 from relay.pool import Agent, Loan
+from relay.revocations import Revocations
 
 if TYPE_CHECKING:
     from relay.dispatch import Dispatcher
@@ -85,6 +86,8 @@ class Nodes:
         self._carrier = Carrier(url, [self._all, self._channel(self.id)], self)
         self._beat: asyncio.Task[None] | None = None
         self._others: int | None = None  # how many there were when this process said hello
+        self._revocations = Revocations(self.id, self._post_to_all)
+        self.on_revoked: Callable[[frozenset[int]], None] = lambda _: None
         dispatcher.on_left = self._left
         dispatcher.is_cut_off = True
 
@@ -130,6 +133,15 @@ class Nodes:
         """Has the others drop this owner's conversations from memory."""
         self._tell_all(notes.Forget(owner))
 
+    async def revoked(self, tokens: frozenset[int]) -> bool:
+        """Has every other process forget these; False when not all have said within a second that they did."""
+        return await self._revocations.tell(tokens)
+
+    def _post_to_all(self, letter: bytes) -> None:
+        if self._carrier.is_up:
+            self._letters.append((self._all, letter))
+            self._carrier.wake()
+
     @property
     def has_others(self) -> bool:
         """Whether there is another process to go on with."""
@@ -169,9 +181,10 @@ class Nodes:
 
     def delivered(self, posted: Sequence[Posted], receivers: Sequence[int]) -> None:
         """A process that is subscribed no more has ended, or will say hello when it is connected again."""
-        for (channel, _), count in zip(posted, receivers, strict=True):
+        for (channel, data), count in zip(posted, receivers, strict=True):
             if channel == self._all:
                 self._others = max(0, count - 1)
+                self._revocations.delivered(data, self._others)
             elif not count:
                 self._ended(channel.rpartition(":")[2])
 
@@ -194,6 +207,11 @@ class Nodes:
                 self._meet(letter.node)
             case Farewell():
                 self._ended(letter.node)
+            case Revoked():
+                self.on_revoked(frozenset(letter.tokens))
+                self._letters.append((self._channel(letter.node), links.seal(Forgotten(self.id, letter.number))))
+            case Forgotten():
+                self._revocations.answered(letter)
         self._carrier.wake()
 
     def _meet(self, node: str) -> Neighbour:

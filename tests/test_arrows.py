@@ -32,7 +32,7 @@ LAYERS = {
         {"api", "consumers", "routing", "admin"},
         {"exchange", "loopback"},
         {"dispatch", "watch", "repeats", "registry"},
-        {"lending", "nodes"},  # an agent of another process is one of the pool
+        {"lending", "nodes", "revocations"},  # an agent of another process is one of the pool
         {"pool", "line", "conversations", "commits"},
         {"links", "carrier"},
         {"notes"},

@@ -95,7 +95,8 @@ def test_behind_tls_pages_go_there_and_probes_do_not(tmp_path: Path, empty_sqlit
         plain = web.http.get("/sign-in")
         assert (plain.status_code, plain.headers["location"][:8]) == (301, "https://")
         assert web.http.get("/ready").status_code == 200
-        assert web.http.get("/api/connections").status_code == 200
+        shown = {"Authorization": web.admin_key}
+        assert web.http.get("/api/connections", headers=shown).status_code == 200
         page = web.http.get("/sign-in", headers={"X-Forwarded-Proto": "https"})
         assert page.status_code == 200
         assert page.headers["strict-transport-security"].startswith("max-age=31536000")

@@ -25,7 +25,7 @@ def numbers(text: str) -> set[int]:
 
 
 def test_each_row_names_tests_that_are_there() -> None:
-    for heading in ("Attacks", "Faults"):
+    for heading in ("Attacks", "Faults", "At the edge"):
         for what, done, shown in rows(heading):
             files = re.findall(r"`([\w/]+\.py)`", shown)
             assert files, what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,11 +13,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from tests.forwarded import FORWARDED
 from tests.socket_agent import ON, echo, silent
+from tests.socket_fixtures import NewWeb
 from tests.socket_server import REGISTER, Door, Web, copied, door_to
 
 CHAT = "https://chat.openai.com"
-FORWARDED = ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP", "X-Forwarded-Proto", "CF-Connecting-IP"]
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,40 @@ async def test_what_came_through_a_proxy_is_not_of_this_machine(door: Door, name
     headers = {name: "10.0.0.9", "Authorization": door.web.agent_keys[0]}
     async with door.agent(echo, headers=headers):
         assert (await door.ask()).status_code == 200
+
+
+async def knock(door: Door, host: str, *more: str) -> bytes:
+    """The status line for a handshake that names this host."""
+    lines = [f"GET {REGISTER} HTTP/1.1", f"Host: {host}", "Connection: Upgrade", "Upgrade: websocket", *more]
+    lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+    reader, writer = await asyncio.open_connection(*door.web.address.split(":"))
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    found = await reader.readline()
+    writer.close()
+    return found.split()[1]
+
+
+async def test_an_agent_says_the_servers_own_name(door: Door, closed: Door) -> None:
+    """A page can have a name of its own point to this machine, and come from loopback by that."""
+    key = f"Authorization: {closed.web.agent_keys[0]}"
+    for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "localhost@evil.example"):
+        assert await knock(door, host) == b"400"
+        assert await knock(closed, host, key) == b"400"
+    assert await knock(door, "localhost", "Host: evil.example") == b"400"
+    for host in ("localhost", "LOCALHOST:1", "[::1]:8080", "127.0.0.1"):
+        assert await knock(door, host) == b"101"
+        assert (await knock(closed, host), await knock(closed, host, key)) == (b"401", b"101")
+
+
+async def test_behind_a_proxy_that_ends_tls_nobody_is_of_this_machine(new_web: NewWeb) -> None:
+    """Unless the settings say so: whatever the proxy passes on came from this machine's address."""
+    tls = {"BEHIND_TLS": "on", "CONNECTIONS_FROM_LOOPBACK": "on"}
+    async with door_to(new_web(**tls)) as behind:
+        assert (await refusal(behind))[0] == 401
+        async with behind.agent(echo, headers={"Authorization": behind.web.agent_keys[0]}):
+            assert (await behind.ask()).status_code == 200
+    async with door_to(new_web(**tls, AGENTS_FROM_LOOPBACK="on")) as trusting, trusting.agent(echo):
+        assert (await trusting.ask()).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:8080", f"{CHAT}.evil.example"])

@@ -16,6 +16,7 @@ SHORT = {  # so that what runs out in a test runs out soon
     "QUEUE_WAIT": "2",
     "HEAD_TIMEOUT": "1",
     "BODY_TIMEOUT": "1",
+    "ADMIN_KEY_FAILURES": "100000",  # a whole session's wrong keys come from one address
 }
 
 
@@ -38,7 +39,11 @@ def view(tmp_path_factory: pytest.TempPathFactory, empty_sqlite: Path) -> Iterat
         yield web
 
 
-PATIENT = {"QUEUE_SIZE": "30", "QUEUE_PER_USER": "20"}  # so that a busy machine ends nobody's wait
+PATIENT = {
+    "QUEUE_SIZE": "30",
+    "QUEUE_PER_USER": "20",
+    "ADMIN_KEY_FAILURES": "100000",
+}  # so that a busy machine ends nobody's wait
 
 
 @pytest.fixture(scope="session")

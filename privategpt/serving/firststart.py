@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +16,13 @@ from django.db import IntegrityError, transaction
 from accounts import audit
 from accounts.models import Token, User
 
+logger = logging.getLogger(__name__)
+
 LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another
 LENGTH = 16  # of them: 93 bits
 BUILT_IN = "built-in agent, issued by serve"  # the name of its token
+
+WEAK, FEW_LETTERS = 16, 8  # a key that is shorter, or made of fewer different characters, is soon found by trying
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,24 @@ def first_administrator() -> Administrator | None:
 
 
 def agent_key() -> str:
-    """A new key of the built-in agent's token. The token stays the same, and with it the agent's connection id."""
-    token = Token.objects.live().filter(kind=Token.Kind.AGENT, name=BUILT_IN).first()
-    return token.renew() if token else Token.objects.issue(Token.Kind.AGENT, name=BUILT_IN)[1]
+    """A new key of this machine's token for the built-in agent. The token stays the same, and with it the agent's
+    connection id. Each machine of a house has its own: a start of one must not end the key of another."""
+    name = f"{BUILT_IN} on {socket.gethostname()}"[:100]
+    live = Token.objects.live().filter(kind=Token.Kind.AGENT)
+    token = live.filter(name=name).first() or live.filter(name=BUILT_IN).first()  # as earlier releases named it
+    if token is None:
+        return Token.objects.issue(Token.Kind.AGENT, name=name)[1]
+    Token.objects.filter(pk=token.pk).update(name=name)
+    return token.renew()
+
+
+def warn_of_weak_key(key: str) -> None:
+    """Contract 1 lets the admin key be anything, so one that can be found by trying is not refused."""
+    if len(key) < WEAK or len(set(key)) < FEW_LETTERS:
+        logger.warning(
+            "The admin key can be guessed, and it may do everything. Leave ADMIN_KEY out, and one is made at random "
+            "and kept in DATA_DIR; or set a long random text."
+        )
 
 
 class KeyFile:

@@ -1,6 +1,7 @@
 """`POST /api/ask` as one function, for the fast lane and the DRF view alike."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from relay import exchange, gojson
 from relay.api import shapes
@@ -17,17 +18,22 @@ async def answer_ask(
     authorization: Sequence[bytes],
     idempotency: Sequence[bytes],
     read_body: Callable[[], Awaitable[bytes]],
+    scope: Mapping[str, Any] | None = None,
 ) -> Reply:
     """The whole reply to an ask. The credential is checked before the body is read.
 
-    `authorization` and `idempotency` are all values of those headers; `read_body` may raise TooLarge.
+    `authorization` and `idempotency` are all values of those headers; `read_body` may raise TooLarge. `scope` is
+    ASGI's: where the ask comes from.
     Raises ClientLeft only.
     """
     try:
+        forgettings = relay.askers.forgettings
         owner = known_asker(relay, authorization)
         if owner is None:
-            owner = await asker(relay, authorization)
+            owner = await asker(relay, authorization, scope)
         body = await read_body()
+        if forgettings != relay.askers.forgettings:  # a body may take its time, and the key may have ended meanwhile
+            owner = await asker(relay, authorization, scope)
         question = shapes.question(body, owner)
         if idempotency:
             reply = await _answer_once(relay, question, idempotency, body)

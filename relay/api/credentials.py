@@ -1,11 +1,15 @@
 """Who asks: the `Authorization` header of contract 1, and the admin key."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from channels.db import database_sync_to_async
 from django.conf import settings
 
+from accounts.addresses import peer_of
 from relay import exchange
+from relay.api import guesses
 from relay.api.replies import Unauthorized
 
 MISSING = "API key not provided"
@@ -39,12 +43,18 @@ def known_asker(relay: exchange.Exchange, values: Sequence[bytes]) -> str | None
     return principal.owner if principal else None
 
 
-async def asker(relay: exchange.Exchange, values: Sequence[bytes]) -> str:
-    """The owner of what is asked: a user's id, "" for the holder of the admin key. Raises Unauthorized."""
+async def asker(relay: exchange.Exchange, values: Sequence[bytes], scope: Mapping[str, Any] | None) -> str:
+    """The owner of what is asked: a user's id, "" for the holder of the admin key. Raises Unauthorized.
+
+    `scope` says where the key comes from: whoever shows too many wrong ones has it compared with the admin's no more.
+    """
     key = shown_key(values)
-    if is_admin_key(key):
+    address = peer_of(scope) if scope else ""
+    if is_admin_key(key) and not guesses.asks.locked(address):
         return ""
     principal = await relay.askers.find(key)
     if principal is None:
+        if guesses.asks.wrong(address):
+            await database_sync_to_async(guesses.asks.write_down, thread_sensitive=False)(address)
         raise Unauthorized(INVALID)
     return principal.owner

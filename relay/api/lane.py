@@ -56,7 +56,7 @@ async def _ask(scope: Scope, receive: Receive, send: Send) -> None:
     relay = exchange.current()
     leaving = _Leaving(receive, relay.limits.max_ask_bytes)
     try:
-        reply = await answer_ask(relay, authorization, idempotency, lambda: leaving.body(length))
+        reply = await answer_ask(relay, authorization, idempotency, lambda: leaving.body(length), scope)
     except ClientLeft:
         return
     except asyncio.CancelledError:

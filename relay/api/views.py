@@ -16,12 +16,13 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts import audit, keys
+from accounts.addresses import peer
 from accounts.models import Token, User
 from relay import exchange
-from relay.api import credentials, replies, shapes
+from relay.api import credentials, guesses, replies, shapes
 from relay.api.asking import answer_ask
 from relay.api.replies import Reply
-from relay.loopback import is_loopback
+from relay.loopback import is_from_here
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -146,7 +147,8 @@ class Ask(AsyncContractView):
             return read_body(plain)
 
         keys, repeats = header_values(plain, "authorization"), header_values(plain, "idempotency-key")
-        return http(await answer_ask(exchange.current(), keys, repeats, body), CORS)
+        scope = getattr(plain, "scope", None)
+        return http(await answer_ask(exchange.current(), keys, repeats, body, scope), CORS)
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return HttpResponse(status=204, headers=PREFLIGHT | {"Access-Control-Allow-Methods": "POST, OPTIONS"})
@@ -166,14 +168,12 @@ class Connections(AsyncContractView):
         return http(listed, CORS | {"Cache-Control": "no-store"})
 
     async def _admit(self, relay: exchange.Exchange, request: HttpRequest) -> None:
-        names = [name for name, _ in getattr(request, "scope", {}).get("headers", [])]
-        if is_loopback(request.META.get("REMOTE_ADDR"), names):
+        if settings.CONNECTIONS_FROM_LOOPBACK and is_from_here(request):
             return
         values = header_values(request, "authorization")
         key = credentials.shown_key(values)
-        if credentials.is_admin_key(key) or await relay.agents.find(key):
-            return
-        await credentials.asker(relay, values)
+        if await relay.agents.find(key) is None:
+            await credentials.asker(relay, values, getattr(request, "scope", None))
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return HttpResponse(status=204, headers=PREFLIGHT | {"Access-Control-Allow-Methods": "GET, HEAD, OPTIONS"})
@@ -194,9 +194,19 @@ class AdminView(ContractView):
             return http(replies.refusal(fault))
         except shapes.BadRequest:
             return http(replies.error(400, "Invalid request body"))
-        if not credentials.is_admin_key(fields["admin_key"]):
-            return http(replies.error(401, "Invalid admin key"))
-        return fields
+        return self.refusal(request, fields["admin_key"]) or fields
+
+    def refusal(self, request: Request, key: str) -> HttpResponse | None:
+        """What is answered to a wrong key, and to any key where too many were wrong; None to the right one."""
+        address = peer(request._request)
+        if seconds := guesses.admin_routes.locked(address):
+            later = (("retry-after", str(seconds)),)
+            return http(replies.error(429, "Too many wrong admin keys; try again later", later))
+        if credentials.is_admin_key(key):
+            return None
+        if guesses.admin_routes.wrong(address):
+            guesses.admin_routes.write_down(address)
+        return http(replies.error(401, "Invalid admin key"))
 
 
 class Users(AdminView):
@@ -204,8 +214,8 @@ class Users(AdminView):
 
     def get(self, request: Request) -> HttpResponse:
         shown = request.query_params.getlist("admin_key")
-        if len(shown) != 1 or not credentials.is_admin_key(shown[0]):  # two keys are none
-            return http(replies.error(401, "Invalid admin key"))
+        if refusal := self.refusal(request, shown[0] if len(shown) == 1 else ""):  # two keys are none
+            return refusal
         try:
             users = list(self._users())
         except DatabaseError:
@@ -229,7 +239,7 @@ class AddUser(AdminView):
             with transaction.atomic():
                 user = User.objects.create_user(None)
                 _, key = Token.objects.issue(Token.Kind.RELAY, user, name="added with the admin key")
-                audit.record("add user", user, way="admin key", address=request.META.get("REMOTE_ADDR"))
+                audit.record("add user", user, way="admin key", address=peer(request._request))
         except DatabaseError:
             return http(replies.error(500, "Failed to insert user_id and token into database"))
         return http(replies.reply(200, shapes.NewUser(key, str(user.id))))
@@ -256,7 +266,7 @@ class DeleteUser(AdminView):
             return
         if user:
             user.retire()
-            audit.record("delete user", user, way="admin key", address=request.META.get("REMOTE_ADDR"))
+            audit.record("delete user", user, way="admin key", address=peer(request._request))
 
 
 class Register(ContractView):

@@ -17,7 +17,7 @@ from privategpt import orphan
 from privategpt.serving import database, firststart, redis
 from privategpt.serving.children import CLOSING, PARTS, Crew, children
 from privategpt.serving.hold import Held, share
-from privategpt.serving.listener import CannotListen, Site, inherited, listen
+from privategpt.serving.listener import SOCKET, CannotListen, Site, inherited, listen
 from privategpt.serving.run import DoesNotStart, Run
 from privategpt.serving.screen import Welcome
 
@@ -44,6 +44,8 @@ class Command(BaseCommand):
     def handle(self, *, port: str | None, admin_key: str, only: str, web: int, worker: int, **options: Any) -> None:
         crew = Crew(web, worker, only)
         number = port_number(port)
+        if SOCKET not in os.environ:  # the supervisor has said it for its children
+            firststart.warn_of_weak_key(admin_key.strip() or settings.ADMIN_KEY)
         try:
             if only == "web" and web == 1:
                 web_server(number)
