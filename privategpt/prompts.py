@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from privategpt.llm.base import Message
 
@@ -66,6 +67,7 @@ class Turn:
 
     question: str
     answer: str
+    sources: frozenset[UUID] = frozenset()  # that the answer rests on
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,12 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`messages` for models that take turns; `used` are the numbers of the contexts that found room."""
+    """`messages` for models that take turns; `used` are the numbers of the contexts that found room, `turns` the
+    earlier turns that did."""
 
     messages: list[Message]
     used: list[int] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
 
 
 def build(
@@ -119,7 +123,7 @@ def build(
     for turn in turns:
         messages += [Message("user", turn.question), Message("assistant", turn.answer)]
     messages.append(Message("user", f"{block}\n\n{asked}" if block else asked))
-    return Prompt(messages, used)
+    return Prompt(messages, used, turns)
 
 
 def flat(messages: Sequence[Message]) -> str:

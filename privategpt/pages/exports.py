@@ -14,6 +14,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
+from privategpt import withheld
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages.chats import own_chat, user_of
 from privategpt.pages.exchanges import STEP
@@ -47,12 +48,17 @@ def as_json(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _messages(request: HttpRequest, chat: Chat) -> list[tuple[Message, list[Citation]]]:
-    visible = Source.objects.visible_to(user_of(request)).values("pk")
-    rows = Citation.objects.filter(message__chat=chat, is_cited=True, source__in=visible).order_by("number")
+    """In order, each with what may still be read of its answer."""
+    visible = Source.objects.visible_to(user_of(request))
+    rows = Citation.objects.filter(message__chat=chat, is_cited=True, source__in=visible.values("pk"))
     cited: dict[UUID, list[Citation]] = defaultdict(list)
-    for row in rows.select_related("source").defer("source__content"):
+    for row in rows.order_by("number").select_related("source").defer("source__content"):
         cited[row.message_id].append(row)
-    return [(message, cited[message.pk]) for message in chat.messages.defer("trace").order_by("position")]
+    messages = list(chat.messages.order_by("position"))
+    bases = withheld.bases(messages, visible)
+    for message in messages:
+        message.answer = withheld.readable(message.answer, bases[message.pk])
+    return [(message, cited[message.pk]) for message in messages]
 
 
 def _shape(message: Message, citations: list[Citation]) -> dict[str, Any]:

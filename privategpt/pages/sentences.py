@@ -27,6 +27,7 @@ KNOWN: Final = (
     _("There is no language model, and no sources to quote from were asked for."),
     _("This answer cannot be followed any more."),
     _("This chat was deleted."),
+    _("You may not read any more what this answer rests on."),
     _('LLM_BACKENDS has no "%(name)s"; known: %(known)s.'),
     _('LLM_BACKENDS["%(name)s"] cannot be made: %(reason)s'),
     # Agents.
