@@ -148,7 +148,8 @@ def _history(message: Message, user: User, narrowed_to: Sequence[Group] | None) 
 
 
 def _turn(row: Message, basis: withheld.Basis) -> Turn:
-    return Turn(row.question, withheld.readable(row.answer, basis, is_noted=False), basis.sources)
+    answer = withheld.readable(row.answer, basis, is_noted=False)
+    return Turn(row.question, answer, basis.sources, is_quoting=bool(basis.given or row.trace.get("earlier")))
 
 
 def title_of(question: str) -> str:

@@ -124,7 +124,7 @@ def test_a_source_that_was_deleted_takes_its_quote_along(alice: User, chat: Chat
     """Also when its citation went with it: the trace has its number."""
     Message.objects.update(trace={"used": [1, 2]})
     if is_kept:
-        ingest.remove(guide)
+        ingest.put_aside(guide)
     else:
         Source.objects.filter(pk=guide.pk).delete()
     assert "gate closes" not in page(alice, chat)
