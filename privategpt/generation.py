@@ -22,7 +22,7 @@ from privategpt.citing import Citing
 from privategpt.gate import ForbiddenError, Gate
 from privategpt.grounding import SOURCES, Grounded, Numbered, ground
 from privategpt.growing import Growing, Outcome
-from privategpt.llm.base import Backend, BackendError, Delta, InLine, Usage
+from privategpt.llm.base import Backend, BackendError, Cut, InLine, Piece, Usage
 from privategpt.llm.matter import Matter, Particular
 from privategpt.llm.quoting import QuotingBackend
 from privategpt.models import ANSWER_LEASE, Citation, Message, SourceQuerySet
@@ -178,14 +178,18 @@ class Generation:
         await self._gate.settle()
         if self._citing:
             self.growing.append(self._citing.finish())
+        if not self.growing.text.strip():
+            raise BackendError("The language model answered nothing.", retryable=True)
 
-    async def _take(self, pieces: AsyncGenerator[Delta | Usage | InLine, None]) -> None:
+    async def _take(self, pieces: AsyncGenerator[Piece, None]) -> None:
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 if isinstance(piece, Usage):
                     self.trace["tokens"] = {"prompt": piece.prompt_tokens, "answer": piece.completion_tokens}
                 elif isinstance(piece, InLine):
                     self._stand(piece)
+                elif isinstance(piece, Cut):
+                    self.message.cut_off = piece.reason
                 elif self.rests:
                     self._gate.feed(piece.text)
                 else:
@@ -305,7 +309,7 @@ class Generation:
         message = self.message
         message.answer, message.state, message.error = self.growing.text, outcome.state, outcome.error
         message.trace, message.claimed_until, message.finished_at = self.trace, None, timezone.now()
-        names = ("answer", "state", "error", "backend", "trace", "claimed_until", "finished_at")
+        names = ("answer", "state", "error", "cut_off", "backend", "trace", "claimed_until", "finished_at")
         values = {name: getattr(message, name) for name in names}
         last = Save(message.pk, values, self._citations, cited, is_stopped=outcome.state == State.STOPPED)
         self._means.saver.finish(self._saved, last, lambda kept: self._saved_last(outcome, is_kept=kept))

@@ -318,6 +318,9 @@ class Message(models.Model):
     language = models.CharField(max_length=8, default="en")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     error = models.TextField(blank=True, default="")
+    cut_off = models.CharField(
+        max_length=20, blank=True, default="", help_text="Why a complete answer is not whole, as a code; see `Cut`."
+    )
     backend = models.CharField(max_length=100, blank=True, default="")
     groups = models.JSONField(
         default=list, blank=True, help_text="Ids of the groups that were asked, also of such as are gone since."

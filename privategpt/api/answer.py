@@ -35,6 +35,7 @@ def answered(message: Message, caller: Caller, request: HttpRequest) -> dict[str
         "messageId": str(message.pk),
         "answer": withheld.readable(message.answer, withheld.basis(message, caller.sources())),
         "language": message.language,
+        **_cut_off(message),
         **shape_sources(map(passage, _rests_on(message, caller)), as_objects=wants_objects(request)),
     }
 
@@ -61,8 +62,14 @@ def _shape_message(message: Message, basis: withheld.Basis, *, as_objects: bool)
         "language": message.language,
         "state": message.state,
         "createdAt": moment(message.created_at),
+        **_cut_off(message),
         **shape_sources(map(passage, message.shown_citations), as_objects=as_objects),  # type: ignore[attr-defined]
     }
+
+
+def _cut_off(message: Message) -> dict[str, str]:
+    """Why the answer is not whole, as a code; no key for one that is."""
+    return {"cutOff": message.cut_off} if message.cut_off else {}
 
 
 def citations(caller: Caller) -> QuerySet[Citation]:

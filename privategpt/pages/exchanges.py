@@ -18,7 +18,7 @@ from privategpt.llm.refusals import REFUSALS
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages import growing
 from privategpt.pages.asking import backends
-from privategpt.pages.sentences import in_readers_language
+from privategpt.pages.sentences import CUT_OFF, in_readers_language
 from privategpt.retrieval.passages import SEPARATOR
 from privategpt.withheld import Basis
 
@@ -101,6 +101,10 @@ class Exchange:
         return in_readers_language(self.message.error) or gettext("The answer failed.")
 
     @property
+    def cut_off(self) -> str:
+        return cut_off(self.message)
+
+    @property
     def by(self) -> str:
         """Who answered, and in what time."""
         seconds = (self.message.trace.get("times") or {}).get("done")
@@ -112,6 +116,11 @@ class Exchange:
         """What a refusal says about the search: the best likeness, when it went by meaning."""
         cosines = [found["cosine"] for found in self.message.trace.get("found") or [] if found.get("cosine")]
         return number_format(max(cosines), 2) if cosines else ""
+
+
+def cut_off(message: Message) -> str:
+    """Why the answer is not whole, as a sentence; "" for one that is."""
+    return gettext(CUT_OFF.get(message.cut_off, CUT_OFF["length"])) if message.cut_off else ""
 
 
 def backend_label(message: Message) -> str:

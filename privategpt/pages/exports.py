@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 from privategpt import withheld
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages.chats import own_chat, user_of
-from privategpt.pages.exchanges import STEP
+from privategpt.pages.exchanges import STEP, cut_off
 
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 
@@ -29,6 +29,8 @@ def as_markdown(request: HttpRequest, pk: UUID) -> HttpResponse:
     parts = [f"# {_line(chat.title)}"]
     for message, citations in _messages(request, chat):
         parts += [_quoted(message.question), _closed(message.answer) or f"*{gettext('No answer.')}*"]
+        if message.cut_off:
+            parts.append(f"*{cut_off(message)}*")
         if citations:
             parts.append("\n".join(f"{row.number}. {_where(row)}" for row in citations))
     return _file(HttpResponse("\n\n".join(parts) + "\n", content_type="text/markdown; charset=utf-8"), chat, "md")
@@ -67,6 +69,7 @@ def _shape(message: Message, citations: list[Citation]) -> dict[str, Any]:
         "answer": message.answer,
         "state": message.state,
         "error": message.error,
+        "cut_off": message.cut_off,
         "answered_by": message.backend,
         "created": message.created_at.isoformat(),
         "sources": [
