@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Max
 from django.utils import timezone
 
-from privategpt import desk, follow
+from privategpt import desk, follow, withheld
 from privategpt.generation import TEMPERATURES, Asked
 from privategpt.grounding import SOURCES
 from privategpt.models import ANSWER_LEASE, Chat, Message, Scenario, Source, SourceQuerySet
@@ -47,7 +47,7 @@ class Plan:
 
     groups: frozenset[int]
     public: bool
-    history: tuple[Turn, ...]
+    history: tuple[Turn, ...]  # of earlier answers what the asker may read still
     scenario: Scenario | None
 
 
@@ -55,10 +55,17 @@ class Plan:
 
 
 def begin(
-    chat: Chat, question_text: str, *, user: User, language: str | None = None, groups: Collection[Group] = ()
+    chat: Chat,
+    question_text: str,
+    *,
+    user: User,
+    language: str | None = None,
+    groups: Collection[Group] = (),
+    narrowed_to: Sequence[Group] | None = None,
 ) -> Message:
     """Saves the question, whose answer then waits to be started. A new chat is saved with it, and with its `groups`.
 
+    `narrowed_to`: as in `start`.
     Raises Busy, TooMany, and Chat.DoesNotExist when the chat is gone or somebody else's.
     """
     if chat.owner_id != user.pk:
@@ -69,7 +76,7 @@ def begin(
         if chat._state.adding:
             return _first(chat, question_text, language, groups)
         message = _further(chat, question_text, language)
-    message.asked = _plan(chat, message)
+    message.asked = _plan(message, user, narrowed_to)
     return message
 
 
@@ -89,8 +96,8 @@ def _first(chat: Chat, question: str, language: str, groups: Collection[Group]) 
     chat.save(force_insert=True)
     if groups:
         chat.groups.add(*groups)
-    message = _saved(chat, 0, question, language)
-    message.asked = _plan(chat, message, groups)
+    message = _saved(chat, 0, question, language, [group.pk for group in groups])
+    message.asked = _plan_of(message, ())
     return message
 
 
@@ -101,16 +108,18 @@ def _further(chat: Chat, question: str, language: str) -> Message:
         raise Chat.DoesNotExist
     chat.title, chat.updated_at = title, now
     last = chat.messages.aggregate(last=Max("position"))["last"]
+    groups = list(chat.groups.order_by().values_list("pk", flat=True))
     if last is None:
-        return _saved(chat, 0, question, language)
+        return _saved(chat, 0, question, language, groups)
     chat.messages.lost().fail()
     if chat.messages.under_way().exists():
         raise Busy
-    return _saved(chat, last + 1, question, language)
+    return _saved(chat, last + 1, question, language, groups)
 
 
-def _saved(chat: Chat, position: int, question: str, language: str) -> Message:
+def _saved(chat: Chat, position: int, question: str, language: str, groups: Sequence[int]) -> Message:
     return Message.objects.create(
+        groups=sorted(groups),
         chat=chat,
         position=position,
         question=question,
@@ -119,21 +128,28 @@ def _saved(chat: Chat, position: int, question: str, language: str) -> Message:
     )
 
 
-def _plan(chat: Chat, message: Message, groups: Collection[Group] | None = None) -> Plan:
-    """`groups`: the chat's, where they are known."""
-    named = chat.groups.order_by().values_list("pk", flat=True) if groups is None else [group.pk for group in groups]
-    return Plan(
-        groups=frozenset(named),
-        public=chat.use_public,
-        history=_history(message) if message.position else (),
-        scenario=chat.scenario if chat.scenario_id else None,
-    )
+def _plan(message: Message, user: User, narrowed_to: Sequence[Group] | None) -> Plan:
+    return _plan_of(message, _history(message, user, narrowed_to) if message.position else ())
 
 
-def _history(message: Message) -> tuple[Turn, ...]:
+def _plan_of(message: Message, history: tuple[Turn, ...]) -> Plan:
+    chat = message.chat
+    scenario = chat.scenario if chat.scenario_id else None
+    return Plan(groups=frozenset(message.groups), public=chat.use_public, history=history, scenario=scenario)
+
+
+def _history(message: Message, user: User, narrowed_to: Sequence[Group] | None) -> tuple[Turn, ...]:
+    """The latest turns, without what the asker may not read any more."""
     earlier = Message.objects.filter(chat=message.chat_id, position__lt=message.position).exclude(answer="")
-    rows = earlier.order_by("-position").values_list("question", "answer")[:TURNS]
-    return tuple(Turn(question, answer) for question, answer in reversed(rows))
+    rows = [row for row in earlier.order_by("-position")[:TURNS] if row.is_within(narrowed_to)]
+    bases = withheld.bases(rows, Source.objects.visible_to(user, narrowed_to))
+    turns = (_turn(row, bases[row.pk]) for row in reversed(rows))
+    return tuple(turn for turn in turns if turn.answer.strip())
+
+
+def _turn(row: Message, basis: withheld.Basis) -> Turn:
+    answer = withheld.readable(row.answer, basis, is_noted=False)
+    return Turn(row.question, answer, basis.sources, is_quoting=bool(basis.given or row.trace.get("earlier")))
 
 
 def title_of(question: str) -> str:
@@ -166,7 +182,7 @@ def start(message: Message, *, user: User, narrowed_to: list[Group] | None, back
 
 async def _start_unread(message: Message, user: User, narrowed_to: list[Group] | None, backend: str | None) -> None:
     def read() -> Plan:
-        return _plan(message.chat, message)
+        return _plan(message, user, narrowed_to)
 
     plan = await database_sync_to_async(read, thread_sensitive=False)()
     desk.current().start(_asked(message, plan, user, narrowed_to, backend))
@@ -178,6 +194,7 @@ def _asked(message: Message, plan: Plan, user: User, narrowed_to: Sequence[Group
         message=message,
         owner=str(user.pk),
         visible=_visible(plan, user, narrowed_to),
+        readable=Source.objects.visible_to(user, narrowed_to),
         history=plan.history,
         backend=backend,
         sources=SOURCES,
@@ -198,6 +215,7 @@ def _in_scenario(asked: Asked, scenario: Scenario) -> Asked:
         message=asked.message,
         owner=asked.owner,
         visible=asked.visible,
+        readable=asked.readable,
         history=asked.history if scenario.use_history else (),
         backend=asked.backend,
         style=style,

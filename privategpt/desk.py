@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ class Desk:
             saver=Saver(self.waker.tell),
             searching=ThreadPoolExecutor(SEARCHING, thread_name_prefix="search"),
             slots=asyncio.Semaphore(settings.ANSWERS_AT_ONCE),
+            count=lambda: len(self.running),
         )
         self.errands: set[asyncio.Task[None]] = set()  # held here, for the loop does not hold its tasks
         self.watched: dict[UUID, Watched] = {}  # answers of other processes that somebody here follows
@@ -102,7 +104,7 @@ class Desk:
 
     async def _look(self) -> None:
         looked_at = list(self.running.values())
-        rows = await database_sync_to_async(_rows, thread_sensitive=False)([each.message.pk for each in looked_at])
+        rows, forbidden = await database_sync_to_async(_looked, thread_sensitive=False)(looked_at)
         for generation in looked_at:
             found = rows.get(generation.message.pk)
             if found is None:
@@ -111,6 +113,8 @@ class Desk:
             state, error, owner_is_active = found
             if not owner_is_active:
                 generation.stop(State.FAILED, OWNER_GONE)
+            elif generation.message.pk in forbidden:
+                generation.forbid()
             elif state == State.STOPPED:
                 generation.stop()
             elif state == State.FAILED and error != LOST:
@@ -131,6 +135,12 @@ class Desk:
             self._watch.cancel()
         await self.means.backends.aclose()
         self.means.searching.shutdown(wait=False)
+
+
+def _looked(generations: Sequence[Generation]) -> tuple[dict[UUID, tuple[str, str, bool]], set[UUID]]:
+    """What the rows say, and which answers rest on what their askers may not read any more."""
+    rows = _rows([each.message.pk for each in generations])
+    return rows, {each.message.pk for each in generations if not each.is_allowed()}
 
 
 def _rows(pks: list[UUID]) -> dict[UUID, tuple[str, str, bool]]:

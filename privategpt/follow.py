@@ -11,13 +11,14 @@ from typing import Any, Literal
 from uuid import UUID
 
 from channels.db import database_sync_to_async
+from django.db.models import QuerySet
 from django.db.models.functions import Substr
 
-from privategpt import desk
+from privategpt import desk, withheld
 from privategpt.generation import citation_data
 from privategpt.growing import Growing, Outcome
 from privategpt.llm.base import InLine
-from privategpt.models import Citation, Message, Source
+from privategpt.models import Citation, Message, Source, SourceQuerySet
 
 POLL = 0.2  # seconds between two looks at the row of an answer that another process makes
 POLL_WHEN_TOLD = 0.5  # the same where the other process says that there is something to see
@@ -184,18 +185,27 @@ class _Look:
 def _look(pk: UUID, growing: Growing) -> _Look:
     """What the row has beyond what is known. A lost answer is ended by whoever looks."""
     Message.objects.filter(pk=pk).lost().fail()
-    rows = Message.objects.filter(pk=pk).annotate(more=Substr("answer", growing.length + 1))
-    state, error, more, trace = rows.values_list("state", "error", "more", "trace").get()
-    is_over = state not in UNDER_WAY
-    wants_sources = growing.sources is None and (is_over or state == Message.State.ANSWERING)
-    sources = _sources(pk) if wants_sources else None
-    place = InLine(**trace["line"]) if "line" in trace and not is_over else None
-    return _Look(more or "", sources, place, Outcome(state, error) if is_over else None)
+    rows: QuerySet[Any] = Message.objects.filter(pk=pk).annotate(more=Substr("answer", growing.length + 1))
+    message = rows.select_related("chat__owner").defer("answer").get()
+    is_over = message.state not in UNDER_WAY
+    visible = Source.objects.visible_to(message.chat.owner)
+    wants_sources = growing.sources is None and (is_over or message.state == Message.State.ANSWERING)
+    sources = _sources(pk, visible) if wants_sources else None
+    place = InLine(**message.trace["line"]) if "line" in message.trace and not is_over else None
+    outcome = Outcome(message.state, message.error) if is_over else None
+    return _Look(_more(message, growing, visible), sources, place, outcome)
 
 
-def _sources(pk: UUID) -> list[dict[str, Any]]:
+def _more(message: Any, growing: Growing, visible: SourceQuerySet) -> str:
+    """The text that is new, as far as the chat's owner may read it still."""
+    basis = withheld.basis(message, visible)
+    if basis.is_whole:
+        return message.more or ""
+    return withheld.readable(message.more, basis) if message.state not in UNDER_WAY and not growing.length else ""
+
+
+def _sources(pk: UUID, visible: SourceQuerySet) -> list[dict[str, Any]]:
     """Those that the chat's owner may read still."""
-    message = Message.objects.select_related("chat__owner").only("chat__owner").get(pk=pk)
-    allowed = Source.objects.visible_to(message.chat.owner).values("pk")
-    rows = Citation.objects.filter(message=pk, source__in=allowed).select_related("source").defer("source__content")
+    rows = Citation.objects.filter(message=pk, source__in=visible.values("pk"))
+    rows = rows.select_related("source").defer("source__content").order_by("number")
     return [citation_data(row) | {"title": row.source.title} for row in rows]

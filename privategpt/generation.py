@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -18,9 +19,10 @@ from django.utils import timezone
 
 from privategpt import prompts, tally
 from privategpt.citing import Citing
+from privategpt.gate import ForbiddenError, Gate
 from privategpt.grounding import SOURCES, Grounded, Numbered, ground
 from privategpt.growing import Growing, Outcome
-from privategpt.llm.base import Backend, BackendError, InLine, Usage
+from privategpt.llm.base import Backend, BackendError, Cut, InLine, Piece, Usage
 from privategpt.llm.matter import Matter, Particular
 from privategpt.llm.quoting import QuotingBackend
 from privategpt.models import ANSWER_LEASE, Citation, Message, SourceQuerySet
@@ -38,16 +40,18 @@ SNIPPET = 2_000  # characters of a passage that are kept and sent with a citatio
 TEMPERATURES = {1: 0.1, 2: 0.4, 3: 0.7, 4: 1.0}  # of a scenario's creativity
 
 State = Message.State
+FORBIDDEN = "You may not read any more what this answer rests on."
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question with all that its answer depends on. `visible` is None when nothing is to be searched:
-    else the only sources that this answer will ever see."""
+    else the only sources that this answer will ever see. `readable` are all that the asker may read."""
 
     message: Message
     owner: str
     visible: SourceQuerySet | None
+    readable: SourceQuerySet | None = None
     history: tuple[Turn, ...] = ()
     style: Style | None = None
     sources: int = SOURCES
@@ -65,6 +69,7 @@ class Means:
     saver: Saver
     searching: Executor
     slots: asyncio.Semaphore
+    count: Callable[[], int]  # of the answers under way
 
 
 class Generation:
@@ -85,6 +90,8 @@ class Generation:
         self._why: Outcome | None = None  # why it was cut short
         self._is_finishing = False
         self._is_over = asyncio.Event()
+        self.rests = frozenset[UUID]().union(*(turn.sources for turn in asked.history))  # on these sources
+        self._gate = Gate(self.is_allowed, means.count, self._write)
         self.trace: dict[str, Any] = {"times": {}}
         self.task = asyncio.create_task(self._run(), name=f"answer {self.message.pk}")
 
@@ -95,6 +102,10 @@ class Generation:
         if self._why is None and not self._is_finishing:
             self._why = Outcome(state, reason)
             self.task.cancel()
+
+    def forbid(self) -> None:
+        """The asker may not read any more what it rests on."""
+        self.stop(State.FAILED, FORBIDDEN)
 
     def renew(self) -> None:
         """Says that this process is still at work."""
@@ -119,6 +130,8 @@ class Generation:
             outcome = self._why or Outcome(State.FAILED, "The server was stopped before the answer was complete.")
         except TimeoutError:
             outcome = Outcome(State.FAILED, f"The answer was not complete within {settings.ANSWER_SECONDS:g} seconds.")
+        except ForbiddenError:
+            outcome = Outcome(State.FAILED, FORBIDDEN)
         except BackendError as fault:
             logger.warning("An answer failed: %s", fault.sentence)
             outcome = Outcome(State.FAILED, str(fault))
@@ -127,6 +140,7 @@ class Generation:
         except Exception:
             logger.exception("An answer failed")
             outcome = Outcome(State.FAILED, f"Something failed here; the log says what happened to {self.message.pk}.")
+        self._gate.close()
         self._finish(outcome)
         while not self._is_over.is_set():
             # A loop that ends cancels every task once more; the end is saved before it may close.
@@ -139,6 +153,10 @@ class Generation:
             self.growing.show_sources([])
         grounded = await self._ground(asked.visible) if asked.visible is not None else None
         backend = self._backend(grounded)
+        if grounded:
+            self.rests |= {each.source for each in grounded.numbered}
+        if self.rests:
+            await self._gate.look()
         contexts = [each.context for each in grounded.numbered] if grounded else None
         prompt = prompts.build(
             asked.message.question,
@@ -151,17 +169,36 @@ class Generation:
         if grounded:
             everything = [each.context.number for each in grounded.numbered]
             self._show(grounded, everything if isinstance(backend, QuotingBackend) else prompt.used)
-        pieces = backend.generate(prompt.messages, temperature=asked.temperature)
+        self.trace["earlier"] = sorted(str(source) for turn in prompt.turns for source in turn.sources)
+        try:
+            await self._take(backend.generate(prompt.messages, temperature=asked.temperature))
+        except BackendError:
+            await self._gate.settle()
+            raise
+        await self._gate.settle()
+        if self._citing:
+            self.growing.append(self._citing.finish())
+        if not self.growing.text.strip():
+            raise BackendError("The language model answered nothing.", retryable=True)
+
+    async def _take(self, pieces: AsyncGenerator[Piece, None]) -> None:
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 if isinstance(piece, Usage):
                     self.trace["tokens"] = {"prompt": piece.prompt_tokens, "answer": piece.completion_tokens}
                 elif isinstance(piece, InLine):
                     self._stand(piece)
+                elif isinstance(piece, Cut):
+                    self.message.cut_off = piece.reason
+                elif self.rests:
+                    self._gate.feed(piece.text)
                 else:
                     self._write(piece.text)
-        if self._citing:
-            self.growing.append(self._citing.finish())
+
+    def is_allowed(self) -> bool:
+        """Whether the asker may read still what it rests on. For threads."""
+        readable, rests = self.asked.readable, self.rests
+        return readable is None or not rests or readable.filter(pk__in=rests).count() == len(rests)
 
     async def _ground(self, visible: SourceQuerySet) -> Grounded:
         asked = self.asked
@@ -215,7 +252,8 @@ class Generation:
     def _told(self, sources: list[dict[str, Any]]) -> None:
         self._saved.heard = None
         self._new_citations = []
-        self.growing.show_sources(sources)
+        is_forbidden = self.message.error == FORBIDDEN
+        self.growing.show_sources([] if is_forbidden else sources)
 
     def _citation(self, each: Numbered) -> Citation:
         return Citation(
@@ -271,7 +309,7 @@ class Generation:
         message = self.message
         message.answer, message.state, message.error = self.growing.text, outcome.state, outcome.error
         message.trace, message.claimed_until, message.finished_at = self.trace, None, timezone.now()
-        names = ("answer", "state", "error", "backend", "trace", "claimed_until", "finished_at")
+        names = ("answer", "state", "error", "cut_off", "backend", "trace", "claimed_until", "finished_at")
         values = {name: getattr(message, name) for name in names}
         last = Save(message.pk, values, self._citations, cited, is_stopped=outcome.state == State.STOPPED)
         self._means.saver.finish(self._saved, last, lambda kept: self._saved_last(outcome, is_kept=kept))

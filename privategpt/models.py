@@ -318,7 +318,13 @@ class Message(models.Model):
     language = models.CharField(max_length=8, default="en")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     error = models.TextField(blank=True, default="")
+    cut_off = models.CharField(
+        max_length=20, blank=True, default="", help_text="Why a complete answer is not whole, as a code; see `Cut`."
+    )
     backend = models.CharField(max_length=100, blank=True, default="")
+    groups = models.JSONField(
+        default=list, blank=True, help_text="Ids of the groups that were asked, also of such as are gone since."
+    )
     trace = models.JSONField(
         default=dict, blank=True, help_text="What was searched, found and used, and the times; for the owner."
     )
@@ -341,6 +347,10 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.chat_id} {self.position}"
+
+    def is_within(self, narrowed_to: Iterable[Group] | None) -> bool:
+        """Whether no group was asked but these; None stands for all."""
+        return narrowed_to is None or {group.pk for group in narrowed_to}.issuperset(self.groups)
 
 
 class Citation(models.Model):

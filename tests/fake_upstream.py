@@ -118,7 +118,7 @@ async def answer(backend: OpenAIBackend, question: str = "Why?", **how: Any) -> 
         async for piece in backend.generate([Message("user", question)], **how):
             if isinstance(piece, Delta):
                 found.append(piece.text)
-            else:
+            elif isinstance(piece, Usage):
                 usage = piece
     except BackendError as error:
         error.add_note("".join(found))

@@ -23,8 +23,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.admin_audit import AuditedAdmin, actor
-from privategpt import answers
-from privategpt.models import Chat, Message
+from privategpt import answers, withheld
+from privategpt.models import Chat, Message, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,8 +135,11 @@ class ChatAdmin(AuditedAdmin[Chat]):
             raise PermissionDenied(f"You may not read chats of {chat.owner}, who has rights that you do not have.")
         with transaction.atomic():
             self.record(request, "read text of", chat)
-        messages = Message.objects.filter(chat=chat).order_by("position").defer("trace")
+        messages = Message.objects.filter(chat=chat).order_by("position")
         page = Paginator(messages, A_PAGE).get_page(request.GET.get("page"))
+        bases = withheld.bases(list(page), Source.objects.visible_to(chat.owner))
+        for message in page:
+            message.answer = withheld.readable(message.answer, bases[message.pk])
         context = {
             **self.admin_site.each_context(request),
             "title": Chat.objects.values_list("title", flat=True).get(pk=chat.pk),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from privategpt import withheld
 from privategpt.api.credentials import Caller
-from privategpt.api.envelope import LATER, Refusal, moment
+from privategpt.api.envelope import LATER, Refusal, moment, not_found
 from privategpt.models import Citation, Message
 
 Passage = dict[str, Any]  # as `follow` tells of it: number, source, title, heading, start, end, context, score
@@ -26,12 +27,15 @@ def final(message: Message) -> Message:
 
 
 def answered(message: Message, caller: Caller, request: HttpRequest) -> dict[str, Any]:
-    """The data of an answer to POST or PATCH."""
+    """The data of an answer to POST or PATCH. Raises Refusal (404) when it rests on groups beyond the token's."""
+    if not message.is_within(caller.narrowed_to):
+        raise not_found()
     return {
         "chatId": str(message.chat_id),
         "messageId": str(message.pk),
-        "answer": message.answer,
+        "answer": withheld.readable(message.answer, withheld.basis(message, caller.sources())),
         "language": message.language,
+        **_cut_off(message),
         **shape_sources(map(passage, _rests_on(message, caller)), as_objects=wants_objects(request)),
     }
 
@@ -43,17 +47,29 @@ def _rests_on(message: Message, caller: Caller) -> Iterable[Citation]:
     return citations(caller).filter(message=message)
 
 
-def shape_message(message: Message, *, as_objects: bool) -> dict[str, Any]:
-    """A message of a chat; `shown_citations` was fetched along."""
+def shape_messages(messages: Sequence[Message], caller: Caller, *, as_objects: bool) -> list[dict[str, Any]]:
+    """A chat's messages, each with `shown_citations`: what the caller may read of them."""
+    own = [message for message in messages if message.is_within(caller.narrowed_to)]
+    bases = withheld.bases(own, caller.sources())
+    return [_shape_message(message, bases[message.pk], as_objects=as_objects) for message in own]
+
+
+def _shape_message(message: Message, basis: withheld.Basis, *, as_objects: bool) -> dict[str, Any]:
     return {
         "messageId": str(message.pk),
         "question": message.question,
-        "answer": message.answer,
+        "answer": withheld.readable(message.answer, basis),
         "language": message.language,
         "state": message.state,
         "createdAt": moment(message.created_at),
+        **_cut_off(message),
         **shape_sources(map(passage, message.shown_citations), as_objects=as_objects),  # type: ignore[attr-defined]
     }
+
+
+def _cut_off(message: Message) -> dict[str, str]:
+    """Why the answer is not whole, as a code; no key for one that is."""
+    return {"cutOff": message.cut_off} if message.cut_off else {}
 
 
 def citations(caller: Caller) -> QuerySet[Citation]:

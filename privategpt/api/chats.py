@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,11 +15,12 @@ from django.http.response import HttpResponseBase
 
 from privategpt import answers
 from privategpt.api import envelope, idempotency, streaming
-from privategpt.api.answer import answered, citations, final, shape_message, wants_objects
+from privategpt.api.answer import answered, citations, final, shape_messages, wants_objects
 from privategpt.api.base import ApiView, found_id, in_thread, page_of
 from privategpt.api.envelope import Refusal, invalid, moment
 from privategpt.api.fields import Body, Flag, Language, Names, Page, Text
 from privategpt.api.groups import NONE, own_groups
+from privategpt.generation import FORBIDDEN
 from privategpt.models import Chat, Message, Scenario
 
 LONGEST_QUESTION = 100_000  # characters
@@ -88,7 +90,7 @@ class _Asking(ApiView):
         made = idempotency.once(self.caller, self.plain, self.raw, lambda: self._made(chat, begun))
         if begun:
             return Asked(begun[0], is_new=True)
-        return Asked(Message.objects.select_related("chat").get(pk=made["message"]), is_new=False)
+        return Asked(self._message(pk=made["message"]), is_new=False)
 
     def _made(self, chat: str | None, begun: list[Message]) -> dict[str, str]:
         user, groups = self.caller.user, []
@@ -103,7 +105,10 @@ class _Asking(ApiView):
         else:
             target = self.caller.chats().get(pk=found_id(chat))
         language = self.fields.get("language") or target.language
-        begun.append(answers.begin(target, self.fields["question"], user=user, language=language, groups=groups))
+        question, narrowed_to = self.fields["question"], self.caller.narrowed_to
+        begun.append(
+            answers.begin(target, question, user=user, language=language, groups=groups, narrowed_to=narrowed_to)
+        )
         return {"message": str(begun[0].pk)}
 
     def _scenario(self) -> Scenario | None:
@@ -118,10 +123,23 @@ class _Asking(ApiView):
     def _resumed(self, message: str, chat: str | None) -> Message:
         self._sent = {"question": "-"}  # a stream that is taken up needs no question
         self.admit()
-        rows = Message.objects.select_related("chat").filter(chat__in=self.caller.chats())
-        if chat is not None:
-            rows = rows.filter(chat=found_id(chat))
-        return rows.get(pk=found_id(message))
+        within = {} if chat is None else {"chat": found_id(chat)}
+        return self._message(pk=found_id(message), **within)
+
+    def _message(self, **wanted: Any) -> Message:
+        """The last such message that the caller may read. Raises Refusal (404)."""
+        rows = Message.objects.select_related("chat").filter(chat__in=self.caller.chats(), **wanted)
+        readable = (row for row in rows.order_by("-position") if row.is_within(self.caller.narrowed_to))
+        if (found := next(readable, None)) is None:
+            raise envelope.not_found()
+        return found
+
+    def allow(self, message: Message, sources: Collection[str] = ()) -> None:
+        """Raises Refusal unless the token still reaches this message, and its user all of these sources."""
+        self.call()
+        self._message(pk=message.pk)
+        if self.caller.sources().filter(pk__in=set(sources)).count() < len(set(sources)):
+            raise Refusal(403, FORBIDDEN)
 
     async def _whole(self, message: Message) -> HttpResponse:
         try:
@@ -155,8 +173,19 @@ class Chats(_Asking):
 
     def _list(self) -> dict[str, Any]:
         self.admit()
-        rows = self.caller.chats().prefetch_related("groups").order_by("-updated_at", "pk")
-        return page_of(rows, "chats", shape, self.asked)
+        rows = self.caller.chats().exclude(pk__in=self._foreign()).prefetch_related("groups")
+        return page_of(rows.order_by("-updated_at", "pk"), "chats", shape, self.asked)
+
+    def _foreign(self) -> set[UUID]:
+        """Chats of which a narrowed token may read nothing, though they ask its groups by now."""
+        narrowed_to, chats = self.caller.narrowed_to, self.caller.chats()
+        if narrowed_to is None:
+            return set()
+        rows = Message.objects.filter(chat__in=chats).only("chat", "groups")
+        readable: dict[UUID, bool] = {}
+        for row in rows.iterator():
+            readable[row.chat_id] = readable.get(row.chat_id, False) or row.is_within(narrowed_to)
+        return {chat for chat, is_readable in readable.items() if not is_readable}
 
     async def post(self) -> HttpResponseBase:
         """A new chat with its first answer."""
@@ -186,11 +215,7 @@ class OneChat(_Asking):
 
     def _last(self, chat: str) -> Message:
         self.admit()
-        rows = Message.objects.select_related("chat").filter(chat__in=self.caller.chats(), chat=found_id(chat))
-        found = rows.order_by("-position").first()
-        if found is None:
-            raise envelope.not_found()
-        return found
+        return self._message(chat=found_id(chat))
 
     def _read_chat(self, chat: str) -> dict[str, Any]:
         self.admit()
@@ -198,10 +223,12 @@ class OneChat(_Asking):
         rows = self.caller.chats().prefetch_related("groups")
         found = rows.get(pk=found_id(chat))
         messages = list(found.messages.order_by("position").prefetch_related(shown))
-        as_objects = wants_objects(self.plain)
+        told = shape_messages(messages, self.caller, as_objects=wants_objects(self.plain))
+        if messages and not told:
+            raise envelope.not_found()
         return {
             **shape(found),
-            "messages": [shape_message(message, as_objects=as_objects) for message in messages],
+            "messages": told,
             "isLocked": any(message.state in UNFINISHED for message in messages),
         }
 

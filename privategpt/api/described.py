@@ -29,6 +29,11 @@ def thing(**fields: Schema) -> Schema:
     return {"type": "object", "properties": fields, "required": list(fields)}
 
 
+def with_more(found: Schema, **fields: Schema) -> Schema:
+    """The same with keys that need not be there."""
+    return {**found, "properties": {**found["properties"], **fields}}
+
+
 def page(name: str, item: Schema) -> Schema:
     """A part of a list."""
     return thing(**{name: many(item)}, page=WHOLE, perPage=WHOLE, lastPage=WHOLE, total=WHOLE)
@@ -46,8 +51,10 @@ DETAIL = thing(
     end=WHOLE,
 )
 # Ids by default; objects for release 1.4 (`X-PGPT-Api-Version: 1.4`).
+# Only with an answer that is not whole.
+CUT_OFF = {"cutOff": {"enum": ["length", "content_filter", "tool_calls", "refusal"]}}
 RESTING = {"sources": many({"type": ["string", "object"]}), "sourceDetails": many(DETAIL)}
-ANSWER = thing(chatId=ID, messageId=ID, answer=TEXT, language=TEXT, **RESTING)
+ANSWER = with_more(thing(chatId=ID, messageId=ID, answer=TEXT, language=TEXT, **RESTING), **CUT_OFF)
 CHAT = {
     "chatId": ID,
     "title": TEXT,
@@ -57,7 +64,9 @@ CHAT = {
     "createdAt": MOMENT,
     "updatedAt": MOMENT,
 }
-MESSAGE = thing(messageId=ID, question=TEXT, answer=TEXT, language=TEXT, state=TEXT, createdAt=MOMENT, **RESTING)
+MESSAGE = with_more(
+    thing(messageId=ID, question=TEXT, answer=TEXT, language=TEXT, state=TEXT, createdAt=MOMENT, **RESTING), **CUT_OFF
+)
 IDS = {"sourceId": ID, "documentId": ID}
 SOURCE = thing(
     **IDS,

@@ -1,4 +1,5 @@
-"""`Idempotency-Key`: the same user, key, route and body make one thing, however often they are sent.
+"""`Idempotency-Key`: the same token, key, route and body make one thing, however often they are sent. Another token
+of the same user may reach less, so its key is another one.
 
 What is kept is not the reply but the id of what was made, in the transaction that makes it: so nothing is made
 twice whenever the server dies, and a repeat while the answer is still under way joins the first in waiting for it."""
@@ -35,7 +36,7 @@ def once(caller: Caller, request: HttpRequest, raw: bytes, make: Callable[[], Ma
             return make()
     if not 0 < len(key) <= LONGEST_KEY:
         raise Refusal(400, f"An Idempotency-Key has 1 to {LONGEST_KEY} characters.")
-    place, wanted = _digest(key.encode()), _digest(f"{request.method} {request.path}\n".encode() + raw)
+    place, wanted = _place(caller, key), _digest(f"{request.method} {request.path}\n".encode() + raw)
     StoredReply.objects.filter(owner=caller.user, created_at__lte=timezone.now() - KEPT).delete()
     return _kept(caller, place, wanted) or _make(caller, place, wanted, make)
 
@@ -67,7 +68,11 @@ def _kept(caller: Caller, place: bytes, wanted: bytes) -> Made | None:
 def forget(caller: Caller, request: HttpRequest) -> None:
     """What failed for want of a model may be tried again under its key."""
     if key := request.headers.get("Idempotency-Key"):
-        StoredReply.objects.filter(owner=caller.user, key=_digest(key.encode())).delete()
+        StoredReply.objects.filter(owner=caller.user, key=_place(caller, key)).delete()
+
+
+def _place(caller: Caller, key: str) -> bytes:
+    return _digest(f"{caller.token.pk}\n{key}".encode())
 
 
 def _digest(raw: bytes) -> bytes:

@@ -6,7 +6,7 @@ Each event's id says how far the answer has come, so a stream that broke is take
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttp
 async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator[bytes, None]:
     told = after > 0  # whoever comes back has heard of the sources
     try:
-        async for event in _checked(view, follow.events(message.pk, after)):
+        async for event in _checked(view, message, follow.events(message.pk, after)):
             if event is None:
                 yield KEEP_ALIVE
                 continue
@@ -71,6 +71,7 @@ async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator
                 continue
             if not told:
                 told = True
+                await in_thread(view.allow, message, [each["source"] for each in _found(event)])
                 yield _event("sources", message, 0, _sources(view, message, event))
             if event.kind == "delta":
                 yield _event("delta", message, event.offset, {"text": event.data})
@@ -80,7 +81,7 @@ async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator
         yield _event("error", None, 0, envelope.failure(envelope.understood(fault)))
 
 
-async def _checked(view: _Asking, events: Any) -> AsyncGenerator[follow.Event | None, None]:
+async def _checked(view: _Asking, message: Message, events: Any) -> AsyncGenerator[follow.Event | None, None]:
     """The events, and None whenever none came for a while. Raises Refusal once the token has ended."""
     clock = asyncio.get_running_loop().time
     checked, coming = clock(), asyncio.ensure_future(anext(events, None))
@@ -90,6 +91,7 @@ async def _checked(view: _Asking, events: Any) -> AsyncGenerator[follow.Event | 
             if clock() - checked >= CHECKED_EVERY:
                 checked = clock()
                 await _still_valid(view)
+                await in_thread(view.allow, message)
             if not coming.done():
                 yield None
                 continue
@@ -111,10 +113,13 @@ async def _still_valid(view: _Asking) -> None:
 
 
 def _sources(view: _Asking, message: Message, first: follow.Event) -> dict[str, Any]:
-    """An answer that rests on nothing may begin with its text: then there are none."""
-    found = first.data if first.kind == "sources" else ()
-    shown = shape_sources(found, as_objects=wants_objects(view.plain))
+    shown = shape_sources(_found(first), as_objects=wants_objects(view.plain))
     return {"chatId": str(message.chat_id), "messageId": str(message.pk), **shown}
+
+
+def _found(first: follow.Event) -> Sequence[dict[str, Any]]:
+    """An answer that rests on nothing may begin with its text: then there are none."""
+    return first.data if first.kind == "sources" else ()
 
 
 def _event(kind: str, message: Message | None, offset: int, data: Any) -> bytes:

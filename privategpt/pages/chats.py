@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from privategpt import answers
+from privategpt import answers, withheld
 from privategpt.models import Chat, Message, Source
 from privategpt.pages import asking, history
 from privategpt.pages.asking import QuestionForm
@@ -112,8 +112,9 @@ def one_exchange(request: HttpRequest, chat_pk: UUID, pk: UUID) -> HttpResponse:
 @require_safe
 @login_required
 def text(request: HttpRequest, chat_pk: UUID, pk: UUID) -> HttpResponse:
-    """The answer as the model wrote it, for the clipboard."""
-    answer = _own_message(request, chat_pk, pk).answer
+    """The answer as the model wrote it, for the clipboard; without what may not be read any more."""
+    message = _own_message(request, chat_pk, pk)
+    answer = withheld.readable(message.answer, withheld.basis(message, Source.objects.visible_to(user_of(request))))
     return HttpResponse(answer, content_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-store"})
 
 

@@ -13,13 +13,14 @@ from django.utils.formats import number_format
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext
 
-from privategpt import rendering
+from privategpt import rendering, withheld
 from privategpt.llm.refusals import REFUSALS
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages import growing
 from privategpt.pages.asking import backends
-from privategpt.pages.sentences import in_readers_language
+from privategpt.pages.sentences import CUT_OFF, in_readers_language
 from privategpt.retrieval.passages import SEPARATOR
+from privategpt.withheld import Basis
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -52,7 +53,7 @@ class Exchange:
 
     message: Message
     sources: list[Entry]
-    withheld: frozenset[int]
+    basis: Basis
 
     @property
     def anchor(self) -> str:
@@ -72,12 +73,14 @@ class Exchange:
     @property
     def html(self) -> SafeString:
         numbers = frozenset(entry.number for entry in self.sources)
-        return rendering.render(self.message.answer, rendering.Cited(self.anchor, numbers, self.withheld))
+        text = withheld.readable(self.message.answer, self.basis)
+        return rendering.render(text, rendering.Cited(self.anchor, numbers, self.basis.gone))
 
     @property
     def grown(self) -> SafeString:
         """What there is of an answer that grows."""
-        return growing.Jacks(self.anchor, [entry.number for entry in self.sources]).html(self.message.answer)
+        text = withheld.readable(self.message.answer, self.basis)
+        return growing.Jacks(self.anchor, [entry.number for entry in self.sources]).html(text)
 
     @property
     def line(self) -> SafeString:
@@ -98,6 +101,10 @@ class Exchange:
         return in_readers_language(self.message.error) or gettext("The answer failed.")
 
     @property
+    def cut_off(self) -> str:
+        return cut_off(self.message)
+
+    @property
     def by(self) -> str:
         """Who answered, and in what time."""
         seconds = (self.message.trace.get("times") or {}).get("done")
@@ -109,6 +116,11 @@ class Exchange:
         """What a refusal says about the search: the best likeness, when it went by meaning."""
         cosines = [found["cosine"] for found in self.message.trace.get("found") or [] if found.get("cosine")]
         return number_format(max(cosines), 2) if cosines else ""
+
+
+def cut_off(message: Message) -> str:
+    """Why the answer is not whole, as a sentence; "" for one that is."""
+    return gettext(CUT_OFF.get(message.cut_off, CUT_OFF["length"])) if message.cut_off else ""
 
 
 def backend_label(message: Message) -> str:
@@ -133,32 +145,27 @@ def exchange_of(message: Message, user: User) -> Exchange:
 
 
 def _exchanges(messages: Sequence[Message], user: User) -> list[Exchange]:
-    rows = _citations(messages, user)
-    return [_exchange(message, rows[message.pk]) for message in messages]
+    visible = Source.objects.visible_to(user)
+    bases, rows = withheld.bases(messages, visible), _citations(messages)
+    return [_exchange(message, rows[message.pk], bases[message.pk]) for message in messages]
 
 
-def _citations(messages: Sequence[Message], user: User) -> dict[UUID, list[tuple[Citation, bool]]]:
-    """Of each message, those it cites (all while it grows), and whether the reader may see the source now."""
+def _citations(messages: Sequence[Message]) -> dict[UUID, list[Citation]]:
+    """Of each message, those it cites (all while it grows)."""
     unfinished = [message.pk for message in messages if message.state in UNDER_WAY]
     rows = Citation.objects.filter(message__in=[message.pk for message in messages])
     rows = (rows.filter(is_cited=True) | rows.filter(message__in=unfinished)).order_by("message", "number")
-    rows = rows.select_related("source").defer("source__content")
-    visible = frozenset(
-        Source.objects.visible_to(user)
-        .filter(pk__in=rows.order_by().values("source"))
-        .order_by()
-        .values_list("pk", flat=True)
-    )
-    found: dict[UUID, list[tuple[Citation, bool]]] = defaultdict(list)
-    for row in rows:
-        found[row.message_id].append((row, row.source_id in visible))
+    found: dict[UUID, list[Citation]] = defaultdict(list)
+    for row in rows.select_related("source").defer("source__content"):
+        found[row.message_id].append(row)
     return found
 
 
-def _exchange(message: Message, rows: Sequence[tuple[Citation, bool]]) -> Exchange:
+def _exchange(message: Message, rows: Sequence[Citation], basis: Basis) -> Exchange:
     named = {int(number) for number in NUMBER.findall(message.answer)} if message.state in UNDER_WAY else None
-    shown = [_entry(row, is_named=named is None or row.number in named) for row, is_visible in rows if is_visible]
-    return Exchange(message, shown, frozenset(row.number for row, is_visible in rows if not is_visible))
+    readable = [row for row in rows if row.number not in basis.gone]
+    shown = [_entry(row, is_named=named is None or row.number in named) for row in readable]
+    return Exchange(message, shown, basis)
 
 
 def _entry(row: Citation, *, is_named: bool) -> Entry:
@@ -195,7 +202,8 @@ def piece(exchange: Exchange) -> SafeString:
     if exchange.is_growing:
         return _piece(exchange)
     message = exchange.message
-    rights = f"{[entry.number for entry in exchange.sources]} {sorted(exchange.withheld)}"
+    basis = exchange.basis
+    rights = f"{[entry.number for entry in exchange.sources]} {sorted(basis.gone)} {basis.is_tainted}"
     titles = "\0".join(entry.title for entry in exchange.sources)
     facts = (message.pk, message.state, message.finished_at, message.position, get_language(), rights, titles)
     key = f"piece {facts}".encode()

@@ -14,9 +14,10 @@ from django.utils.text import slugify
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
+from privategpt import withheld
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages.chats import own_chat, user_of
-from privategpt.pages.exchanges import STEP
+from privategpt.pages.exchanges import STEP, cut_off
 
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 
@@ -28,6 +29,8 @@ def as_markdown(request: HttpRequest, pk: UUID) -> HttpResponse:
     parts = [f"# {_line(chat.title)}"]
     for message, citations in _messages(request, chat):
         parts += [_quoted(message.question), _closed(message.answer) or f"*{gettext('No answer.')}*"]
+        if message.cut_off:
+            parts.append(f"*{cut_off(message)}*")
         if citations:
             parts.append("\n".join(f"{row.number}. {_where(row)}" for row in citations))
     return _file(HttpResponse("\n\n".join(parts) + "\n", content_type="text/markdown; charset=utf-8"), chat, "md")
@@ -47,12 +50,17 @@ def as_json(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _messages(request: HttpRequest, chat: Chat) -> list[tuple[Message, list[Citation]]]:
-    visible = Source.objects.visible_to(user_of(request)).values("pk")
-    rows = Citation.objects.filter(message__chat=chat, is_cited=True, source__in=visible).order_by("number")
+    """In order, each with what may still be read of its answer."""
+    visible = Source.objects.visible_to(user_of(request))
+    rows = Citation.objects.filter(message__chat=chat, is_cited=True, source__in=visible.values("pk"))
     cited: dict[UUID, list[Citation]] = defaultdict(list)
-    for row in rows.select_related("source").defer("source__content"):
+    for row in rows.order_by("number").select_related("source").defer("source__content"):
         cited[row.message_id].append(row)
-    return [(message, cited[message.pk]) for message in chat.messages.defer("trace").order_by("position")]
+    messages = list(chat.messages.order_by("position"))
+    bases = withheld.bases(messages, visible)
+    for message in messages:
+        message.answer = withheld.readable(message.answer, bases[message.pk])
+    return [(message, cited[message.pk]) for message in messages]
 
 
 def _shape(message: Message, citations: list[Citation]) -> dict[str, Any]:
@@ -61,6 +69,7 @@ def _shape(message: Message, citations: list[Citation]) -> dict[str, Any]:
         "answer": message.answer,
         "state": message.state,
         "error": message.error,
+        "cut_off": message.cut_off,
         "answered_by": message.backend,
         "created": message.created_at.isoformat(),
         "sources": [

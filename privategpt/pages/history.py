@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 
-from privategpt.models import Chat, ChatQuerySet, Message
+from privategpt import withheld
+from privategpt.models import Chat, ChatQuerySet, Message, Source, SourceQuerySet
 from privategpt.rendering import visible
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ PINNED = 20
 A_PAGE = 100  # chats on that page
 HITS = 30  # chats that a search shows
 MOST_WORDS = 6
+MOST_OTHERS = 300  # earlier messages that are looked at where the last one holds the words no more
 AROUND = 60  # characters before the first word that was found
 SHOWN = 180
 SIGNS = re.compile(r"[*`#|]+|\[\d{1,4}\]")  # of Markdown, which the excerpt does without
@@ -86,12 +89,51 @@ def search(user: User, query: str) -> list[Hit]:
     words = list(dict.fromkeys(query.replace("\0", " ").split()))[:MOST_WORDS]
     if not words:
         return []
-    last = Message.objects.filter(_all_of(("question", "answer"), words), chat=OuterRef("pk")).order_by("-position")
+    holding = Message.objects.filter(_all_of(("question", "answer"), words))
+    last = holding.filter(chat=OuterRef("pk")).order_by("-position")
     found = listed(user).annotate(message=Subquery(last.values("pk")[:1]))
     chats: list[Any] = list(found.filter(Q(message__isnull=False) | _all_of(("title",), words))[:HITS])
-    messages = Message.objects.only("question", "answer").in_bulk([found.message for found in chats])
+    messages = _readable(holding, [chat for chat in chats if chat.message], user, words)
     pattern = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)), re.IGNORECASE)
-    return [Hit(chat, marked(chat.title, pattern), _excerpt(messages.get(chat.message), pattern)) for chat in chats]
+    return [
+        Hit(chat, marked(chat.title, pattern), _excerpt(messages.get(chat.pk), pattern))
+        for chat in chats
+        if chat.pk in messages or _holds(chat.title, words)
+    ]
+
+
+def _readable(holding: QuerySet[Message], chats: Sequence[Any], user: User, words: Sequence[str]) -> dict[UUID, str]:
+    """By chat, the latest question and answer that hold the words in what may still be read of them."""
+    visible = Source.objects.visible_to(user)
+    wanted = {chat.message for chat in chats}
+    rows = list(Message.objects.only("chat", "question", "answer", "trace").filter(pk__in=wanted))
+    found: dict[UUID, str] = {}
+    lost: list[UUID] = []
+    for row, text in _texts(rows, visible):
+        if text is None or _holds(text, words):
+            found[row.chat_id] = f"{row.question}\n{row.answer}" if text is None else text
+        else:
+            lost.append(row.chat_id)
+    others = holding.filter(chat__in=lost).exclude(pk__in=wanted).order_by("-position")[:MOST_OTHERS] if lost else ()
+    for row, text in _texts(list(others), visible):
+        told = f"{row.question}\n{row.answer}" if text is None else text
+        if row.chat_id not in found and _holds(told, words):
+            found[row.chat_id] = told
+    return found
+
+
+def _texts(rows: Sequence[Message], visible: SourceQuerySet) -> Iterator[tuple[Message, str | None]]:
+    """Each with what may be read of it; None where that is all."""
+    bases = withheld.bases(rows, visible)
+    for row in rows:
+        basis = bases[row.pk]
+        text = None if basis.is_whole else f"{row.question}\n{withheld.readable(row.answer, basis, is_noted=False)}"
+        yield row, text
+
+
+def _holds(text: str, words: Iterable[str]) -> bool:
+    folded = text.casefold()
+    return all(word.casefold() in folded for word in words)
 
 
 def _all_of(fields: Sequence[str], words: Sequence[str]) -> Q:
@@ -105,10 +147,9 @@ def _any_of(fields: Sequence[str], word: str) -> Q:
     return reduce(or_, (Q(**{f"{field}__icontains": form}) for field in fields for form in forms))
 
 
-def _excerpt(message: Message | None, pattern: re.Pattern[str]) -> SafeString:
+def _excerpt(told: str | None, pattern: re.Pattern[str]) -> SafeString:
     """Two lines around the first hit."""
-    text = f"{message.question}\n{message.answer}"[:200_000] if message else ""
-    text = " ".join(SIGNS.sub("", text).split())
+    text = " ".join(SIGNS.sub("", (told or "")[:200_000]).split())
     first = pattern.search(text)
     begin = max(0, first.start() - AROUND) if first else 0
     begin = text.rfind(" ", 0, begin) + 1 if begin else 0

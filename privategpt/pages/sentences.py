@@ -27,6 +27,7 @@ KNOWN: Final = (
     _("There is no language model, and no sources to quote from were asked for."),
     _("This answer cannot be followed any more."),
     _("This chat was deleted."),
+    _("You may not read any more what this answer rests on."),
     _('LLM_BACKENDS has no "%(name)s"; known: %(known)s.'),
     _('LLM_BACKENDS["%(name)s"] cannot be made: %(reason)s'),
     # Agents.
@@ -44,6 +45,11 @@ KNOWN: Final = (
     # Endpoints. What they said themselves follows.
     _("It said:"),
     _("The language model answered nothing."),
+    _("The language model reached its limit of tokens before it answered."),
+    _("The language model refused to answer."),
+    _("The language model thought about it and then answered nothing."),
+    _("The language model used up its tokens on thinking, before it answered."),
+    _("The language model wanted to use a tool instead of answering."),
     _("The language model was not done within %(seconds)s seconds."),
     _("The language model's answer is longer than an answer may be."),
     _("The language model's server broke off before the answer."),
@@ -63,6 +69,7 @@ KNOWN: Final = (
     _("The language model's server sent a piece that cannot be read."),
     _("The language model's server sent more than an answer may hold."),
     _("The language model's server sent no answer of the expected form; check its address."),
+    _("The language model's server withheld the answer (content filter)."),
     _("The language model's server was silent for %(seconds)s seconds."),
     _("Too many answers are being generated at once."),
     # The embedder: why a source waits, and what the search did without it.
@@ -99,6 +106,13 @@ KNOWN: Final = (
     _("The text holds the character NUL, which cannot be stored."),
     _("Too many failed sign-ins; try again in %(seconds)s seconds."),
 )
+# What is said under an answer that is not whole.
+CUT_OFF: Final = {
+    "length": _("The answer was cut off here: the language model reached its limit of tokens."),
+    "content_filter": _("The answer was cut off here by the content filter of the language model's server."),
+    "tool_calls": _("The answer ends here: the language model wanted to use a tool, which it cannot do here."),
+    "refusal": _("The answer ends here: the language model refused to go on."),
+}
 PLACE = re.compile(r"%\\\((\w+)\\\)s")
 
 

@@ -22,7 +22,7 @@ from django.views.decorators.http import require_GET
 
 from accounts.sessions import Session
 from privategpt import follow
-from privategpt.models import Chat, Message
+from privategpt.models import Chat, Message, Source
 from privategpt.pages.chats import user_of
 from privategpt.pages.exchanges import Exchange, entry, exchange_of
 from privategpt.pages.growing import Jacks, in_line, place_sentence
@@ -44,7 +44,7 @@ async def events(request: HttpRequest, chat_pk: UUID, pk: UUID) -> StreamingHttp
 
 def _telling(request: HttpRequest, chat_pk: UUID, pk: UUID, after: int) -> Telling:
     own = Message.objects.filter(chat__in=Chat.objects.visible_to(user_of(request)))
-    message = get_object_or_404(own.select_related("chat"), chat=chat_pk, pk=pk)
+    message = get_object_or_404(own.select_related("chat__owner"), chat=chat_pk, pk=pk)
     return Telling(message, after, exchange_of(message, user_of(request)) if after else None)
 
 
@@ -80,12 +80,19 @@ class Telling:
                 return _event("place", await sync_to_async(self._line, thread_sensitive=False)(asdict(event.data)))
             case "sources":
                 self._jacks.supply([each["number"] for each in event.data])
-                entries = sync_to_async(_entries, thread_sensitive=False)
-                return _event("sources", await entries(event.data, self._anchor))
+                entries = database_sync_to_async(self._entries, thread_sensitive=False)
+                return _event("sources", await entries(event.data))
             case "delta":
                 return _event("delta", self._jacks.html(event.data), event.offset)
             case "done":
                 return _event("done", event.data["state"], event.offset)
+
+    def _entries(self, sources: list[dict[str, Any]]) -> str:
+        """Of those that the owner may read at this moment."""
+        wanted = {each["source"] for each in sources}
+        readable = Source.objects.visible_to(self.message.chat.owner).filter(pk__in=wanted).values_list("pk", flat=True)
+        allowed = set(map(str, readable))
+        return _entries([each for each in sources if each["source"] in allowed], self._anchor)
 
     def _line(self, line: dict[str, Any]) -> tuple[str, str]:
         """The line, and what is to be spoken: only that the place is another one."""

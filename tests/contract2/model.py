@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar
 
-from privategpt.llm.base import BackendError, Delta, Message, Usage
+from privategpt.llm.base import BackendError, Cut, Delta, Message, Usage
 
 STEP = 5  # characters of a piece
 
@@ -20,7 +20,7 @@ class Echo:
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage, None]:
+    ) -> AsyncGenerator[Delta | Usage | Cut, None]:
         if "Please fail" in messages[-1].content:
             raise BackendError("The model broke.")
         text = "\n".join(message.content for message in messages)
@@ -28,6 +28,8 @@ class Echo:
             while self.after is not None and start >= self.after:  # noqa: ASYNC110 - set from another thread
                 await asyncio.sleep(0.01)
             yield Delta(text[start : start + STEP])
+        if "stop at length" in text:
+            yield Cut("length")
 
     async def aclose(self) -> None:
         """Holds nothing."""
