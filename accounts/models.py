@@ -282,6 +282,21 @@ class AuditEntry(models.Model):
         return f"{self.actor_name}: {self.action} {self.what}"
 
 
+class KnownAddress(models.Model):
+    """A network that an account was signed in from, by its digest only, which ends with the account's password."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="known_addresses")
+    digest = models.BinaryField(max_length=32, unique=True)
+    used_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("known address")
+        verbose_name_plural = _("known addresses")
+
+    def __str__(self) -> str:
+        return f"{self.user}, {self.used_at:%Y-%m-%d}"
+
+
 class SignInFailures(models.Model):
     """Failed sign-ins of late under one e-mail address or from one network address, known by its digest only."""
 

@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import secondfactor
+from accounts import devices, secondfactor
 from accounts.addresses import peer
 from accounts.models import User
 from accounts.sessions import ADDRESS, DEVICE
@@ -98,7 +98,9 @@ def _let_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
     login(request, user)
     request.session[DEVICE] = request.headers.get("User-Agent", "")
     request.session[ADDRESS] = peer(request)
-    return redirect(own_page(request, wanted))
+    response = redirect(own_page(request, wanted))
+    devices.remember_device(request, response, user)
+    return response
 
 
 def own_page(request: HttpRequest, wanted: str) -> str:
