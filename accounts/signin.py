@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
-from accounts import audit, devices, throttle
+from accounts import audit, devices, passwords, throttle
 from accounts.addresses import network
 from accounts.fields import canonical_email
 from accounts.models import User
@@ -59,6 +59,7 @@ def _places(user: User | None, email: str, address: str, cookie: str) -> list[Pl
 
 def _opened(user: User | None, password: str) -> User | None:
     if user is None or len(password) > LONGEST_PASSWORD:
-        make_password(password[:LONGEST_PASSWORD])  # as long as for a user that there is
+        for form in passwords.forms(password[:LONGEST_PASSWORD]):  # as long as for a user that there is
+            make_password(form)
         return None
     return user if user.check_password(password) and user.is_active else None
