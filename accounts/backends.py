@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from accounts.addresses import peer
+from accounts.devices import COOKIE
 from accounts.models import User
 from accounts.roles import admin_permissions
 from accounts.signin import Locked, WrongCredentials, sign_in
@@ -23,7 +24,9 @@ class RoleBackend(ModelBackend):
         if email is None or password is None:
             return None
         try:
-            return sign_in(email, password, peer(request) if request else "")
+            if request is None:
+                return sign_in(email, password, "")
+            return sign_in(email, password, peer(request), cookie=request.COOKIES.get(COOKIE, ""))
         except WrongCredentials:
             return None
         except Locked as fault:

@@ -6,14 +6,16 @@ import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts import keys, revocation
+from accounts import keys, passwords, revocation
 from accounts.authenticators import Authenticator as Authenticator
 from accounts.authenticators import RecoveryCode as RecoveryCode
 from accounts.fields import CanonicalEmailField
@@ -50,7 +52,9 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
-        """An administrator with every right and every role."""
+        """An administrator with every right and every role. Raises ValidationError for a weak password."""
+        if password is not None:
+            validate_password(password, self.model(email=email, name=fields.get("name", "")))
         return self.create_user(
             email, password, **{"is_staff": True, "is_superuser": True, "roles": list(ROLES)} | fields
         )
@@ -93,6 +97,19 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email or self.name or str(self.id)
+
+    def set_password(self, raw_password: str | None) -> None:
+        """In one form, however the keyboard at hand writes it."""
+        super().set_password(raw_password if raw_password is None else passwords.normal(raw_password))
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Also one that was hashed as it was typed, before there was one form."""
+        check = super().check_password
+        return raw_password is not None and any(check(form) for form in passwords.forms(raw_password))
+
+    async def acheck_password(self, raw_password: str | None) -> bool:
+        """The same for asynchronous callers."""
+        return await sync_to_async(self.check_password)(raw_password)
 
     def retire(self) -> None:
         """Ends the user at once: no sign-in, sessions gone, every token revoked. Their rows stay."""
@@ -290,6 +307,21 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor_name}: {self.action} {self.what}"
+
+
+class KnownAddress(models.Model):
+    """A network that an account was signed in from, by its digest only, which ends with the account's password."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="known_addresses")
+    digest = models.BinaryField(max_length=32, unique=True)
+    used_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("known address")
+        verbose_name_plural = _("known addresses")
+
+    def __str__(self) -> str:
+        return f"{self.user}, {self.used_at:%Y-%m-%d}"
 
 
 class SignInFailures(models.Model):

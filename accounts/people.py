@@ -61,7 +61,8 @@ def edit(
     """Changes what is given. A new password ends every session and every api token but the one in use."""
     _may_manage(actor, user)
     if password is not None:
-        _good_password(password, user)
+        names = f"{user.name} {fields.get('name', '')}"  # of before and after
+        _good_password(password, User(email=user.email, name=names))
     with transaction.atomic():
         user = User.objects.select_for_update().get(pk=user.pk)
         if roles is not None:

@@ -1,24 +1,33 @@
 """The second factor: six digits from an app, by django-otp, or one of ten recovery codes when the app is lost.
 
-Wrong codes of either kind slow the next try down, twice as long each time; none counts twice."""
+Wrong codes of either kind make a pause, twice as long each time up to some minutes; none counts twice. Whoever knows
+the password can make the pause, so it holds neither the owner's known browsers up nor a recovery code."""
 
 from __future__ import annotations
 
 import secrets
+import uuid
 from base64 import b32encode
+from collections.abc import Iterable
+from datetime import timedelta
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
+from django.utils import timezone
 
-from accounts import audit, keys
+from accounts import audit, keys, throttle
+from accounts.addresses import network
 from accounts.authenticators import Authenticator, RecoveryCode
-from accounts.models import User
+from accounts.models import KnownAddress, User
+from accounts.throttle import Place
 
 NAME = "app"
 APP, RECOVERY = "app", "recovery code"  # what opened
 CODES = 10  # of recovery: the first digit tells them apart
 CODE_DIGITS = 12  # the first says which one it is; eleven are random, 36 bits, and tries are slowed down
 ALARM = 5  # wrong codes in a row that leave a row in the audit log
+UNDER_WAY = timedelta(hours=1)  # that a secret waits for its first code; what was shown longer ago is not trusted
 
 
 def is_on(user: User) -> bool:
@@ -30,7 +39,8 @@ def begin(user: User) -> Authenticator:
     """The device that waits for its first code; the same one until it is confirmed or given up."""
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
-        device = Authenticator.objects.filter(user=user, confirmed=False).first()
+        since = timezone.now() - UNDER_WAY
+        device = Authenticator.objects.filter(user=user, confirmed=False, created_at__gt=since).first()
         if device is None or device.secret is None:
             Authenticator.objects.filter(user=user, confirmed=False).delete()
             sealed = keys.seal_for(str(user.pk), secrets.token_bytes(20))
@@ -47,12 +57,23 @@ def confirm(user: User, code: str) -> list[str]:
     """Turns the second factor on if the code is right, and makes its recovery codes; none: the code was wrong."""
     with transaction.atomic():
         device = Authenticator.objects.select_for_update().filter(user=user, confirmed=False).first()
-        if device is None or not device.verify_token(_digits(code, 6)):
+        # Without a pause: who sets it up was shown the secret, so there is nothing to guess.
+        if device is None or not device.opens(_digits(code, 6)):
             return []
         Authenticator.objects.filter(user=user, confirmed=True).delete()
         device.confirmed = True
-        device.save(update_fields=["confirmed"])
+        device.throttle_reset(commit=False)
+        device.save()
         return _fresh_codes(device)
+
+
+def end_older(user: User, kept: Iterable[int] = ()) -> None:
+    """What the password alone opened before ends: sessions, known browsers and networks, and tokens but those kept."""
+    with transaction.atomic():
+        user.session_salt = uuid.uuid4()
+        user.save(update_fields=["session_salt"])
+        KnownAddress.objects.filter(user=user).delete()
+        user.tokens.live().exclude(pk__in=list(kept)).revoke()
 
 
 def new_codes(user: User) -> list[str]:
@@ -67,28 +88,44 @@ def codes_left(user: User) -> int:
     return RecoveryCode.objects.filter(device__user=user, device__confirmed=True).count()
 
 
-def matches(user: User, code: str, address: str = "") -> str:
+def matches(user: User, code: str, address: str = "", known: str = "") -> str:
     """What the code is, APP or RECOVERY, if it is right and was not used before; else "".
 
-    Five wrong ones in a row and the use of a recovery code leave a row in the audit log.
+    `known` is the id of a browser that this account was signed in from before. Five wrong ones in a row and the use of
+    a recovery code leave a row in the audit log.
     """
     with transaction.atomic():
         device = Authenticator.objects.select_for_update().filter(user=user, confirmed=True).first()
         if device is None:
             return ""
         failures = device.throttling_failure_count
-        opened_by = _tried(device, code)
-        if failures < ALARM <= device.throttling_failure_count:
+        opened_by, is_alarm = _tried(device, code, address, known)
+        if is_alarm or failures < ALARM <= device.throttling_failure_count:
             audit.record("wrong codes in a row", user, way="sign-in", address=address)
         if opened_by == RECOVERY:
             audit.record("use recovery code", user, by=user, way="sign-in", address=address)
     return opened_by
 
 
-def _tried(device: Authenticator, code: str) -> str:
+def _tried(device: Authenticator, code: str, address: str, known: str) -> tuple[str, bool]:
+    """What opened, and whether wrong codes have just locked a place of their own."""
     if long := _digits(code, CODE_DIGITS):
-        return RECOVERY if _use(device, long) else ""
-    return APP if device.verify_token(_digits(code, 6)) else ""
+        many = settings.SIGN_IN["failures_per_address"]
+        place = Place("", f"recovery codes of {device.user_id} from {network(address)}", many)
+        return _apart(place, RECOVERY, _use(device, long)) if not throttle.is_locked(place) else ("", False)
+    short = _digits(code, 6)
+    place = Place("", f"codes of device {known}", ALARM)
+    if known and not throttle.is_locked(place):
+        return _apart(place, APP, device.opens(short))
+    return (APP if device.verify_token(short) else ""), False
+
+
+def _apart(place: Place, kind: str, is_right: bool) -> tuple[str, bool]:
+    """Counts in a place that no pause reaches."""
+    if is_right:
+        throttle.forgive(place)
+        return kind, False
+    return "", bool(throttle.count([place]))
 
 
 def turn_off(user: User) -> None:
@@ -97,16 +134,14 @@ def turn_off(user: User) -> None:
 
 
 def _use(device: Authenticator, code: str) -> bool:
-    """A code is deleted by its use."""
-    if not device.verify_is_allowed()[0]:
-        return False
+    """A code is deleted by its use. It opens in the pause as well, having 36 bits; there it changes nothing else."""
     row = RecoveryCode.objects.filter(device_id=device.pk, slot=int(code[0])).first()
-    if row is None or not row.matches(code):
-        device.throttle_increment()
-        return False
-    row.delete()
-    device.throttle_reset()
-    return True
+    is_right = row is not None and row.matches(code)
+    if row is not None and is_right:
+        row.delete()
+    if not device.is_paused:
+        device.throttle_reset() if is_right else device.throttle_increment()
+    return is_right
 
 
 def _fresh_codes(device: Authenticator) -> list[str]:

@@ -1,23 +1,19 @@
 """Signing in with e-mail and password, for every door. Failures are counted; too many lock the door for a while.
 
-The counts are in the database: memory would give each process its own, and a restart would forgive everything.
-Each costs its guesser a password hash, and those that are over are swept, so the table stays small."""
+Who was signed in from the same browser or network before is counted apart, so that strangers cannot lock them out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
-from django.db import connection, transaction
-from django.utils import timezone
+from django.db import transaction
 
-from accounts import audit, keys
+from accounts import audit, devices, passwords, throttle
 from accounts.addresses import network
 from accounts.fields import canonical_email
-from accounts.models import SignInFailures, User
+from accounts.models import User
+from accounts.throttle import Locked as Locked
+from accounts.throttle import Place
 
 LONGEST_PASSWORD = 1024  # characters; hashing must not cost what a stranger wishes
 
@@ -26,100 +22,44 @@ class WrongCredentials(Exception):
     """Unknown address, wrong password or retired user: nobody learns which."""
 
 
-class Locked(Exception):
-    """Too many failures. Even the right password does not open now."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"Too many failed sign-ins; try again in {seconds} seconds.")
-        self.seconds = seconds
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What failures are counted for."""
-
-    name: str
-    digest: bytes
-    limit: int
-
-
-def sign_in(email: str, password: str, address: str) -> User:
-    """The user whom e-mail and password open. Raises WrongCredentials, Locked."""
-    places = _places(email, address)
-    _refuse_locked(places)
-    user = _opened(email, password)
+def sign_in(email: str, password: str, address: str, *, cookie: str = "") -> User:
+    """The user whom e-mail and password open; `cookie` is a browser's of `devices`. Raises WrongCredentials, Locked."""
+    claimed = User.objects.filter(email=email).first() if canonical_email(email) else None
+    places = _places(claimed, email, address, cookie)
+    throttle.refuse_locked(places)
+    user = _opened(claimed, password)
     with transaction.atomic():
         # Again: of guesses made at once, those that end after the limit must learn nothing.
-        _take_turns(places)
-        _refuse_locked(places)
+        throttle.take_turns(places)
+        throttle.refuse_locked(places)
         if user is None:
-            _count(places, address)
+            for place in throttle.count(places):
+                audit.record("lock sign-in", place.name, way="sign-in", address=address)
         else:
-            SignInFailures.objects.filter(place=places[0].digest).delete()
+            throttle.forgive(places[0])
+            devices.remember_address(address, user)
     if user is None:
         raise WrongCredentials
     return user
 
 
-def _places(email: str, address: str) -> list[_Place]:
+def _places(user: User | None, email: str, address: str, cookie: str) -> list[Place]:
+    """Where a failure counts. A known browser stands for itself; in a known network guessers may sit as well."""
     account, host = canonical_email(email) or "", network(address)
+    limit = settings.SIGN_IN["failures"]
+    is_known = devices.is_known_address(address, user)
+    if user and (device := devices.known_device(cookie, user)):
+        return [Place(account, f"sign-in device {device}", limit)]
+    own = f"sign-in account {account}"
     return [
-        _Place(account, keys.digest(f"sign-in account {account}"), settings.SIGN_IN["failures"]),
-        _Place(host, keys.digest(f"sign-in address {host}"), settings.SIGN_IN["failures_per_address"]),
+        Place(account, f"{own} from {host}" if is_known else own, limit),
+        Place(host, f"sign-in address {host}", settings.SIGN_IN["failures_per_address"]),
     ]
 
 
-def _opened(email: str, password: str) -> User | None:
-    user = User.objects.filter(email=email).first() if canonical_email(email) else None
+def _opened(user: User | None, password: str) -> User | None:
     if user is None or len(password) > LONGEST_PASSWORD:
-        make_password(password[:LONGEST_PASSWORD])  # as long as for a user that there is
+        for form in passwords.forms(password[:LONGEST_PASSWORD]):  # as long as for a user that there is
+            make_password(form)
         return None
     return user if user.check_password(password) and user.is_active else None
-
-
-def _refuse_locked(places: Sequence[_Place]) -> None:
-    found = {bytes(row.place): row for row in SignInFailures.objects.filter(place__in=[p.digest for p in places])}
-    for failed in found.values():
-        _not_ahead(failed)
-    for place in places:
-        row = found.get(place.digest)
-        if row and row.failures >= place.limit and (left := _left(row)) > 0:
-            raise Locked(left)
-
-
-def _not_ahead(row: SignInFailures) -> None:
-    """A failure of the future was written before the clock was set back; it must not lock for so much longer."""
-    now = timezone.now()
-    if row.since > now:
-        row.since = now
-        SignInFailures.objects.filter(pk=row.pk, since__gt=now).update(since=now)
-
-
-def _take_turns(places: Sequence[_Place]) -> None:
-    """Until the transaction ends nobody else counts here. SQLite has one writer anyway; a row to lock may not exist."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            for number in sorted(int.from_bytes(place.digest[:8], signed=True) for place in places):
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
-
-
-def _left(row: SignInFailures) -> int:
-    """Seconds until the failures are forgotten."""
-    left = row.since + _memory() - timezone.now()
-    return int(left.total_seconds()) + 1 if left > timedelta(0) else 0
-
-
-def _memory() -> timedelta:
-    return timedelta(minutes=settings.SIGN_IN["minutes"])
-
-
-def _count(places: Sequence[_Place], address: str) -> None:
-    now = timezone.now()
-    SignInFailures.objects.filter(since__lte=now - _memory()).delete()
-    for place in places:
-        row, _ = SignInFailures.objects.select_for_update().get_or_create(place=place.digest, defaults={"since": now})
-        row.failures += 1
-        if row.failures == place.limit:
-            row.since = now
-            audit.record("lock sign-in", place.name, way="sign-in", address=address)
-        row.save(update_fields=["failures", "since"])

@@ -133,8 +133,9 @@ AUTH_PASSWORD_VALIDATORS = [
         # Equal or nearly so: passwords that only begin like a name are made by programs in plenty, and are long.
         "OPTIONS": {"user_attributes": ("email", "name"), "max_similarity": 0.95},
     },
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "accounts.passwords.LengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "accounts.passwords.GuessableValidator"},
 ]
 SESSION_ENGINE = "accounts.sessions"
 OTP_TOTP_ISSUER = "Switchboard"

@@ -167,6 +167,9 @@ def app_shows(secret: str) -> str:
 def test_a_recovery_code_signs_in_when_the_app_is_lost(place: Stage) -> None:
     with place.page("charlie", bypass_csp=True) as page:
         page.goto("/account/second-factor")
+        page.fill("[name=password]", PASSWORD)
+        page.press("[name=password]", "Enter")
+        page.wait_for_selector("[name=code]")
         page.fill("[name=code]", app_shows(page.inner_text(".code pre")))
         page.press("[name=code]", "Enter")
         page.wait_for_selector(".once")

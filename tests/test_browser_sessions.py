@@ -100,7 +100,7 @@ def test_behind_tls_cookies_go_over_tls_only(alice: User, settings: object, is_s
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = is_secure  # type: ignore[attr-defined]
     client = Client()
     cookies = {**client.get("/sign-in").cookies, **client.post("/sign-in", SIGN_IN).cookies}
-    assert set(cookies) == {"csrftoken", "sessionid"}
+    assert set(cookies) == {"csrftoken", "device", "sessionid"}
     for cookie in cookies.values():
         assert bool(cookie["secure"]) == is_secure
         assert cookie["httponly"]

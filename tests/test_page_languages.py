@@ -273,8 +273,10 @@ def acts(client: Client, chat: Chat) -> Iterator[Any]:
     for new in ("short", "password", "alice@example.org", ""):
         yield post("/account/password", present=PASSWORD, new=new)
     yield post("/account/password", present="wrong", new="another good long sentence")
-    yield post("/account/second-factor", code="1")
-    yield post("/account/second-factor", code=code(User.objects.get(email="alice@example.org")))
+    yield post("/account/second-factor", password="wrong")
+    yield post("/account/second-factor", password=PASSWORD)
+    yield post("/account/second-factor", password=PASSWORD, code="1")
+    yield post("/account/second-factor", password=PASSWORD, code=code(User.objects.get(email="alice@example.org")))
     yield post("/account/second-factor/codes", password="wrong")
     yield post("/account/second-factor/codes", password=PASSWORD)
     yield post("/account/second-factor/off", password="wrong")

@@ -12,6 +12,7 @@ import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
@@ -34,6 +35,22 @@ def code(user: User, steps: int = 0) -> str:
     return f"{clock.token():06d}"
 
 
+def next_code(user: User) -> str:
+    """What it shows a while later, when the codes that were used are long over."""
+    TOTPDevice.objects.filter(user=user).update(last_t=-1)
+    return code(user)
+
+
+def set_up(client: Client, password: str = PASSWORD, **more: Any) -> Any:
+    """The password, then the first code: the page that this leads to."""
+    page = client.post("/account/second-factor", {"password": password})
+    proof = re.search(r'name="proof" value="([^"]+)"', page.content.decode())
+    user = User.objects.get(pk=client.session["_auth_user_id"])
+    if proof is None:
+        return page
+    return client.post("/account/second-factor", {"proof": proof[1], "code": code(user), **more})
+
+
 def password_only(email: str = "alice@example.org") -> Client:
     client = browser()
     client.post("/sign-in", {"email": email, "password": PASSWORD, "next": "/account"})
@@ -52,13 +69,22 @@ def pause_is_over() -> None:
         device.save()
 
 
+def pause() -> None:
+    """As after many wrong codes a moment ago."""
+    TOTPDevice.objects.update(throttling_failure_count=100, throttling_failure_timestamp=timezone.now())
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the codes stands in the middle of a window."""
+    now = time.time() // 30 * 30 + 15
+    monkeypatch.setattr(time, "time", lambda: now)
+
+
 @pytest.fixture
 def sheet(alice: User) -> list[str]:
     """Alice's recovery codes, as the page shows them once she has a second factor."""
-    client = browser(alice)
-    page = client.get("/account/second-factor")
-    assert "<svg" in page.content.decode()
-    shown = client.post("/account/second-factor", {"code": code(alice)})
+    shown = set_up(browser(alice))
     assert "no-store" in shown["Cache-Control"]
     return CODE.findall(shown.content.decode())
 
@@ -67,17 +93,11 @@ def sheet(alice: User) -> list[str]:
 def guarded(alice: User, sheet: list[str]) -> User:
     """Alice with a second factor."""
     assert secondfactor.is_on(alice)
+    alice.refresh_from_db()  # turning it on ended her older sessions
     return alice
 
 
 # -- the app -------------------------------------------------------------------------------------
-
-
-def test_a_wrong_first_code_does_not_turn_it_on(alice: User) -> None:
-    client = browser(alice)
-    client.get("/account/second-factor")
-    assert client.post("/account/second-factor", {"code": "x"}).status_code == 422
-    assert not secondfactor.is_on(alice)
 
 
 def test_the_password_alone_signs_nobody_in_who_has_a_second_factor(guarded: User) -> None:
@@ -88,7 +108,7 @@ def test_the_password_alone_signs_nobody_in_who_has_a_second_factor(guarded: Use
 
 
 def test_the_code_finishes_the_sign_in_and_counts_once(guarded: User) -> None:
-    shown = code(guarded, 1)
+    shown = next_code(guarded)
     client, second = password_only(), password_only()
     assert client.post("/sign-in/code", {"code": f"{shown[:3]} {shown[3:]}"})["Location"] == "/account"
     assert client.get("/account").status_code == 200
@@ -96,12 +116,92 @@ def test_the_code_finishes_the_sign_in_and_counts_once(guarded: User) -> None:
     assert second.get("/account").status_code == 302
 
 
-def test_after_a_wrong_code_even_the_right_one_has_to_wait(guarded: User, sheet: list[str]) -> None:
-    assert try_code("000000") == 422
-    assert try_code(code(guarded, 1)) == 422
-    assert try_code(sheet[0]) == 422
+@pytest.mark.parametrize(("steps", "status"), [(1, 422), (0, 302), (-1, 302), (-2, 422), (2, 422)])
+def test_only_the_present_and_the_former_code_count(guarded: User, steps: int, status: int) -> None:
+    next_code(guarded)
+    assert try_code(code(guarded, steps)) == status
+
+
+def test_a_code_counts_once_also_the_one_before_it_and_the_one_that_turned_it_on(guarded: User) -> None:
+    assert try_code(code(guarded)) == 422
     pause_is_over()
-    assert try_code(code(guarded, 1)) == 302
+    shown = next_code(guarded)
+    assert try_code(shown) == 302
+    for used in (shown, code(guarded, -1)):
+        assert try_code(used) == 422
+        pause_is_over()
+
+
+def test_a_clock_that_was_moved_by_a_guess_lets_no_other_codes_in(guarded: User) -> None:
+    next_code(guarded)
+    TOTPDevice.objects.update(drift=5)
+    assert try_code(code(guarded)) == 422
+
+
+def test_after_a_wrong_code_even_the_right_one_has_to_wait(guarded: User) -> None:
+    assert try_code("000000") == 422
+    TOTPDevice.objects.update(throttling_failure_timestamp=timezone.now())
+    assert try_code(next_code(guarded)) == 422
+    pause_is_over()
+    assert try_code(next_code(guarded)) == 302
+
+
+def test_the_pause_grows_to_minutes_and_no_further(guarded: User) -> None:
+    long_ago = timezone.now() - timedelta(minutes=10)
+    TOTPDevice.objects.update(throttling_failure_count=1000, throttling_failure_timestamp=long_ago)
+    assert try_code(next_code(guarded)) == 302
+    pause()
+    assert try_code(next_code(guarded)) == 422
+
+
+def test_a_browser_that_was_signed_in_before_passes_in_the_pause(guarded: User) -> None:
+    client = password_only()
+    assert client.post("/sign-in/code", {"code": next_code(guarded)}).status_code == 302
+    client.post("/sign-out")
+    pause()
+    assert try_code(next_code(guarded)) == 422
+    client.post("/sign-in", {"email": "alice@example.org", "password": PASSWORD})
+    assert client.post("/sign-in/code", {"code": next_code(guarded)}).status_code == 302
+
+
+def test_guesses_in_a_known_browser_are_counted_for_themselves_and_then_wait_as_all_do(guarded: User) -> None:
+    client = password_only()
+    client.post("/sign-in/code", {"code": next_code(guarded)})
+    client.post("/sign-out")
+    client.post("/sign-in", {"email": "alice@example.org", "password": PASSWORD})
+    assert [client.post("/sign-in/code", {"code": "000000"}).status_code for _ in range(6)] == [422] * 6
+    assert Authenticator.objects.get().throttling_failure_count == 1
+    pause()
+    assert client.post("/sign-in/code", {"code": next_code(guarded)}).status_code == 422
+    assert AuditEntry.objects.filter(action="wrong codes in a row").count() == 1
+
+
+def test_a_browser_known_before_there_was_a_second_factor_is_not_known_any_more(alice: User) -> None:
+    old = browser()
+    old.post("/sign-in", {"email": "alice@example.org", "password": PASSWORD})
+    old.post("/sign-out")
+    set_up(browser(alice))
+    pause()
+    old.post("/sign-in", {"email": "alice@example.org", "password": PASSWORD})
+    assert old.post("/sign-in/code", {"code": next_code(alice)}).status_code == 422
+
+
+@pytest.mark.parametrize("end", ["new password", "retired", "deactivated", "all sessions ended"])
+def test_a_half_way_sign_in_ends_with_what_ends_sessions(guarded: User, sheet: list[str], end: str) -> None:
+    clients = password_only(), password_only()
+    assert clients[0].get("/sign-in/code").status_code == 200
+    if end == "new password":
+        guarded.set_password("another good sentence")
+        guarded.save()
+    elif end == "deactivated":
+        User.objects.filter(pk=guarded.pk).update(is_active=False)
+    else:
+        guarded.retire()
+        if end == "all sessions ended":
+            guarded.reactivate()
+    for client, shown in zip(clients, (next_code(guarded), sheet[0]), strict=True):
+        assert client.post("/sign-in/code", {"code": shown})["Location"] == "/sign-in"
+        assert client.get("/account").status_code == 302
 
 
 def test_wrong_codes_of_both_kinds_make_the_pause_longer_and_raise_an_alarm_once(guarded: User) -> None:
@@ -113,7 +213,7 @@ def test_wrong_codes_of_both_kinds_make_the_pause_longer_and_raise_an_alarm_once
 
 
 def test_a_code_without_a_password_before_it_is_worth_nothing(guarded: User, sheet: list[str]) -> None:
-    for shown in (code(guarded, 1), sheet[0]):
+    for shown in (next_code(guarded), sheet[0]):
         assert browser().post("/sign-in/code", {"code": shown})["Location"] == "/sign-in"
 
 
@@ -148,6 +248,25 @@ def test_a_recovery_code_signs_in_once(guarded: User, sheet: list[str]) -> None:
     pause_is_over()
     assert try_code(sheet[4].replace(" ", "")) == 302
     assert AuditEntry.objects.filter(action="use recovery code", actor=guarded).count() == 2
+
+
+def test_a_recovery_code_passes_in_the_pause_of_any_wrong_codes(guarded: User, sheet: list[str]) -> None:
+    for wrong in ("000000", "0000 0000 0000", "1234 5678 9012"):
+        assert try_code(wrong) == 422
+    pause()
+    assert try_code(sheet[5]) == 302
+    assert try_code(sheet[5]) == 422
+    assert try_code(next_code(guarded)) == 422  # for all else the pause goes on
+
+
+def test_guesses_at_recovery_codes_are_bounded_for_a_network(
+    guarded: User, sheet: list[str], settings: Settings
+) -> None:
+    settings.SIGN_IN = settings.SIGN_IN | {"failures_per_address": 3}
+    assert [try_code("1234 5678 9012") for _ in range(3)] == [422] * 3
+    assert try_code(sheet[0]) == 422
+    client = password_only()
+    assert client.post("/sign-in/code", {"code": sheet[0]}, REMOTE_ADDR="192.0.2.9").status_code == 302
 
 
 def test_new_recovery_codes_take_the_password_and_void_the_old_ones(guarded: User, sheet: list[str]) -> None:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import people, secondfactor
+from accounts import devices, people, secondfactor
 from accounts.addresses import peer
 from accounts.models import User
 from accounts.sessions import Session
@@ -77,7 +77,9 @@ def change_password(request: UserRequest) -> HttpResponse:
     update_session_auth_hash(request, user)
     Session.objects.of(user).others_than(request.session).delete()
     messages.success(request, gettext("The password is changed. All other sessions have ended."))
-    return redirect("profile")
+    response = redirect("profile")
+    devices.remember_device(request, response, user)
+    return response
 
 
 def _own_row(request: UserRequest) -> User:

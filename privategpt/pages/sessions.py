@@ -47,6 +47,11 @@ def end_session(request: UserRequest) -> HttpResponse:
 @require_POST
 @login_required
 def end_other_sessions(request: UserRequest) -> HttpResponse:
-    Session.objects.of(request.user).others_than(request.session).delete()
+    end_others(request)
     messages.success(request, gettext("All other sessions have ended."))
     return redirect("sessions")
+
+
+def end_others(request: UserRequest) -> None:
+    """All of the user's but the one at hand."""
+    Session.objects.of(request.user).others_than(request.session).delete()

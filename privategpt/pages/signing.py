@@ -12,13 +12,14 @@ from django.contrib.auth import authenticate, login, logout
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
+from django.utils.crypto import constant_time_compare
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import secondfactor
+from accounts import devices, keys, secondfactor
 from accounts.addresses import peer
 from accounts.models import User
 from accounts.sessions import ADDRESS, DEVICE
@@ -51,7 +52,7 @@ def sign_in(request: HttpRequest, to: str = "") -> HttpResponse:
         return render(request, "account/sign_in.html", shown | {"wrong": wrong}, status=422)
     if secondfactor.is_on(user):
         request.session.cycle_key()
-        request.session[HALF_WAY] = {"user": str(user.pk), "at": time.time(), "next": wanted}
+        request.session[HALF_WAY] = {"user": str(user.pk), "at": time.time(), "next": wanted, "mark": _mark(user)}
         return redirect("sign-in-code")
     return _let_in(request, user, wanted)
 
@@ -75,13 +76,14 @@ def _opened(request: HttpRequest) -> tuple[User | None, str]:
 def sign_in_code(request: HttpRequest) -> HttpResponse:
     """The six digits, or a recovery code. The password was right, but nobody is signed in yet."""
     half_way = request.session.get(HALF_WAY, {})
-    user = User.objects.filter(pk=half_way.get("user"), is_active=True).first()
-    if user is None or not 0 <= time.time() - half_way["at"] <= CODE_WITHIN:
+    user = _half_way_user(half_way)
+    if user is None:
         request.session.pop(HALF_WAY, None)
         return redirect("sign-in")
     if request.method != "POST":
         return render(request, "account/sign_in_code.html")
-    opened_by = secondfactor.matches(user, request.POST.get("code", ""), peer(request))
+    known = devices.known_device(request.COOKIES.get(devices.COOKIE, ""), user)
+    opened_by = secondfactor.matches(user, request.POST.get("code", ""), peer(request), known)
     if not opened_by:
         wrong = gettext("That code does not match. Wait for the next one; each wrong code makes the pause longer.")
         return render(request, "account/sign_in_code.html", {"wrong": wrong}, status=422)
@@ -94,11 +96,26 @@ def sign_in_code(request: HttpRequest) -> HttpResponse:
     return _let_in(request, user, half_way["next"])
 
 
+def _half_way_user(half_way: Any) -> User | None:
+    """Who gave the right password a short while ago, if it still is theirs."""
+    user = User.objects.filter(pk=half_way.get("user"), is_active=True).first()
+    if user is None or not 0 <= time.time() - half_way["at"] <= CODE_WITHIN:
+        return None
+    return user if constant_time_compare(half_way.get("mark", ""), _mark(user)) else None
+
+
+def _mark(user: User) -> str:
+    """Changes with the password and with whatever else ends sessions."""
+    return keys.digest(f"{HALF_WAY} {user.pk} {user.get_session_auth_hash()}").hex()
+
+
 def _let_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
     login(request, user)
     request.session[DEVICE] = request.headers.get("User-Agent", "")
     request.session[ADDRESS] = peer(request)
-    return redirect(own_page(request, wanted))
+    response = redirect(own_page(request, wanted))
+    devices.remember_device(request, response, user)
+    return response
 
 
 def own_page(request: HttpRequest, wanted: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another
 LENGTH = 16  # of them: 93 bits
+NAME = "Administrator"  # the first one's, until they give themselves another
 BUILT_IN = "built-in agent, issued by serve"  # the name of its token
 
 WEAK, FEW_LETTERS = 16, 8  # a key that is shorter, or made of fewer different characters, is soon found by trying
@@ -49,6 +51,15 @@ def check_administrator() -> None:
         raise BadSetting(
             f"ADMIN_EMAIL {settings.ADMIN_EMAIL} belongs to somebody who is no administrator; set another."
         )
+    if settings.ADMIN_PASSWORD:
+        _check_password()
+
+
+def _check_password() -> None:
+    try:
+        validate_password(settings.ADMIN_PASSWORD, User(email=settings.ADMIN_EMAIL, name=NAME))
+    except ValidationError as fault:
+        raise BadSetting(f"ADMIN_PASSWORD cannot be taken. {' '.join(fault.messages)}") from None
 
 
 def has_administrator() -> bool:
@@ -63,7 +74,7 @@ def first_administrator() -> Administrator | None:
     password = settings.ADMIN_PASSWORD or "".join(secrets.choice(LETTERS) for _ in range(LENGTH))
     try:
         with transaction.atomic():
-            user = User.objects.create_superuser(settings.ADMIN_EMAIL, password)
+            user = User.objects.create_superuser(settings.ADMIN_EMAIL, password, name=NAME)
     except IntegrityError:
         if not has_administrator():
             raise
