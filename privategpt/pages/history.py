@@ -16,6 +16,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 
+from privategpt.citing import without_markers
 from privategpt.models import Chat, ChatQuerySet, Message
 from privategpt.rendering import visible
 
@@ -29,7 +30,8 @@ HITS = 30  # chats that a search shows
 MOST_WORDS = 6
 AROUND = 60  # characters before the first word that was found
 SHOWN = 180
-SIGNS = re.compile(r"[*`#|]+|\[\d{1,4}\]")  # of Markdown, which the excerpt does without
+SEARCHED = 200_000  # characters of a message
+SIGNS = re.compile(r"[*`#|]+")  # of Markdown, which the excerpt does without
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _any_of(fields: Sequence[str], word: str) -> Q:
 
 def _excerpt(message: Message | None, pattern: re.Pattern[str]) -> SafeString:
     """Two lines around the first hit."""
-    text = f"{message.question}\n{message.answer}"[:200_000] if message else ""
+    text = f"{message.question}\n{without_markers(message.answer[:SEARCHED])}"[:SEARCHED] if message else ""
     text = " ".join(SIGNS.sub("", text).split())
     first = pattern.search(text)
     begin = max(0, first.start() - AROUND) if first else 0
