@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -11,12 +12,17 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 
-LONGEST = 1_000  # characters of a formula
+from privategpt import spans
+
+LONGEST = spans.LONGEST  # characters of a formula
 MOST = 200  # formulas of one text
 DEEPEST = 30  # braces within braces
 MOST_LINES = 50  # of a formula that stands alone
 
-INLINE = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
+CENTRED = ("equation", "gather", "gathered", "multline")
+ENVIRONMENT = re.compile(
+    r"\\(begin|end)\{(equation|gather|gathered|multline|alignat|aligned|eqnarray)\*?\}(?:\{\d+\})?"
+)
 BLOCK = (("$$", "$$"), ("\\[", "\\]"))
 
 
@@ -33,11 +39,16 @@ def _mathml(latex: str, *, is_block: bool, env: MutableMapping[str, Any]) -> str
     if len(latex) > LONGEST or env["formulas"] > MOST or _depth(latex) > DEEPEST:
         return None
     try:
-        made = convert(latex, display="block" if is_block else "inline")
+        made = convert(_known(latex), display="block" if is_block else "inline")
     except Exception:  # the library's errors have no common parent; the source is shown
         return None
     # A command that it does not know comes back as an identifier.
     return None if "<mi>\\" in made else made
+
+
+def _known(latex: str) -> str:
+    """The library knows an `align` and a `matrix`, and none of what merely numbers or centres lines."""
+    return ENVIRONMENT.sub(lambda found: f"\\{found[1]}{{{'matrix' if found[2] in CENTRED else 'align'}}}", latex)
 
 
 def _depth(latex: str) -> int:
@@ -55,25 +66,16 @@ def math_plugin(parser: MarkdownIt) -> None:
 
 
 def _inline(state: StateInline, silent: bool) -> bool:
-    text, start = state.src, state.pos
-    if text[start] not in "$\\":
+    if state.src[state.pos] not in "$\\":
         return False
-    for opening, closing in INLINE:
-        if text.startswith(opening, start):
-            begin = start + len(opening)
-            end = text.find(closing, begin, begin + LONGEST + len(closing))
-            if end <= begin or (opening == "$" and not _is_money_free(text, begin, end)):
-                continue
-            if not silent:
-                state.push("formula", "math", 0).content = text[begin:end].strip()
-            state.pos = end + len(closing)
-            return True
-    return False
-
-
-def _is_money_free(text: str, begin: int, end: int) -> bool:
-    """Pandoc's rule: no blank inside the signs, no digit behind them. So "$5 or $6" is money."""
-    return not (text[begin].isspace() or text[end - 1].isspace() or text[end + 1 : end + 2].isdigit())
+    found = spans.formula(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    begin, end, behind = found
+    if not silent:
+        state.push("formula", "math", 0).content = state.src[begin:end].strip()
+    state.pos = behind
+    return True
 
 
 def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
@@ -83,6 +85,8 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     for opening, closing in BLOCK:
         if first.startswith(opening):
             return _take(state, start, end, (opening, closing), silent)
+    if first.startswith("\\begin") and (closing := spans.environment(first, 0)):
+        return _take(state, start, end, ("", closing), silent)
     return False
 
 
@@ -95,9 +99,12 @@ def _take(state: StateBlock, start: int, end: int, signs: tuple[str, str], silen
         if line >= min(end, start + MOST_LINES) or state.isEmpty(line) or state.sCount[line] < state.blkIndent:
             return False
         lines.append(_line(state, line))
+        if lines[-1].startswith(("```", "~~~")):  # code wins over formulas
+            return False
     if silent:
         return True
-    lines[-1] = lines[-1][: -len(closing)]
+    if opening:
+        lines[-1] = lines[-1][: -len(closing)]
     token = state.push("formula", "math", 0)
     token.block, token.map = True, [start, line + 1]
     token.content = "\n".join(lines).strip()

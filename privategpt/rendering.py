@@ -7,7 +7,7 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from mdit_py_plugins.footnote import footnote_plugin
 
+from privategpt.citing import PLACE_START, PLACED, placed, unplaced
 from privategpt.colouring import coloured
 from privategpt.formulas import formula, math_plugin
 
@@ -34,11 +35,8 @@ KEPT_CHARACTERS = 3 << 20  # of rendered HTML in memory; twice as many bytes whe
 # Characters that hide, or that turn the order of others: controls, bidirectional marks that embed or override,
 # zero-width blanks, and the tags by which text is smuggled past readers. Joiners stay: scripts and emoji need them.
 HIDDEN = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\u180e\u200b\u202a-\u202e\u2028\u2029\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u180e\u200b\u202a-\u202e\u2028\u2029\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-# As the answer's own check writes them: [2], [1, 3], [^1], [1-3].
-MARKER = re.compile(r"[ \t]?[\[【][ \t]?\^?(\d{1,4}(?:[ \t]*[,;–-][ \t]*\^?\d{1,4}){0,9})[ \t]?[\]】]")  # noqa: RUF001
-RANGE = re.compile(r"(\d+)(?:[ \t]*[–-][ \t]*\^?(\d+))?")  # noqa: RUF001
 TASK = re.compile(r"\[([ xX])\][ \t]+")
 
 
@@ -138,7 +136,8 @@ def _render(text: str, cited: Cited) -> SafeString:
     if len(text) > LONGEST or text.count("\n") > MOST_LINES:
         return as_written(text)
     try:
-        html = MARKDOWN.render(text, {"cited": cited, "docId": cited.anchor or "text"})
+        marked = placed(text, cited.shown | cited.withheld)
+        html = unplaced(MARKDOWN.render(marked, {"docId": cited.anchor or "text", "cited": cited}))
     except RecursionError:
         return as_written(text)
     copy = format_html(COPY_BUTTON, gettext("Copied"), static("icons.svg"), gettext("Copy"))
@@ -252,7 +251,7 @@ def _shape(state: StateCore) -> None:
         elif token.type == "inline" and token.children:
             if index >= 2 and state.tokens[index - 2].type == "list_item_open":
                 _tick(token)
-            token.children = _marked(token.children, state.env["cited"])
+            token.children = _marked(token.children)
 
 
 def _level(token: Token) -> int:
@@ -273,38 +272,27 @@ def _tick(token: Token) -> None:
         token.children = [box, *(token.children or [])]
 
 
-def _marked(children: Sequence[Token], cited: Cited) -> list[Token]:
+def _marked(children: Sequence[Token]) -> list[Token]:
+    """The text with a token for each number that was supplied; what merely looks like it is none, see `citing`."""
     found: list[Token] = []
     depth = 0
     for child in children:
         depth += child.nesting if child.type in {"link_open", "link_close"} else 0
-        if child.type != "text" or depth or ("[" not in child.content and "【" not in child.content):
-            found.append(child)
+        if child.type == "text" and not depth and PLACE_START in child.content:
+            found.extend(_split(child.content))
         else:
-            found.extend(_split(child.content, cited))
+            found.append(child)
     return found
 
 
-def _split(text: str, cited: Cited) -> list[Token]:
-    """The text with a token for each number that was supplied; other brackets stay text."""
+def _split(text: str) -> list[Token]:
     tokens: list[Token] = []
     end = 0
-    for match in MARKER.finditer(text):
-        numbers = [number for number in _numbers(match[1]) if number in cited.shown or number in cited.withheld]
-        if numbers:
-            tokens.append(Token("text", "", 0, content=text[end : match.start()]))
-            tokens.extend(Token("mark", "", 0, meta={"number": number}) for number in numbers)
-            end = match.end()
+    for match in PLACED.finditer(text):
+        tokens.append(Token("text", "", 0, content=text[end : match.start()]))
+        tokens.extend(Token("mark", "", 0, meta={"number": int(number)}) for number in match[1].split())
+        end = match.end()
     return [*tokens, Token("text", "", 0, content=text[end:])]
-
-
-def _numbers(text: str) -> Collection[int]:
-    """Each once: `1, 3` is two, `1-3` is three."""
-    found: dict[int, None] = {}
-    for first, last in RANGE.findall(text):
-        begin, end = int(first), int(last or first)
-        found |= dict.fromkeys(range(begin, min(end, begin + 20) + 1) if end >= begin else (begin, end))
-    return found
 
 
 def _parser() -> MarkdownIt:

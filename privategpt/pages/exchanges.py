@@ -13,7 +13,7 @@ from django.utils.formats import number_format
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext
 
-from privategpt import rendering, withheld
+from privategpt import citing, rendering, withheld
 from privategpt.llm.refusals import REFUSALS
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages import growing
@@ -31,7 +31,6 @@ STEP = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 SHOWN = 50  # exchanges of a page; earlier ones are a page of their own
 CUT = 700  # characters of a passage in the margin; nine lines hold fewer
 UNDER_WAY = {Message.State.WAITING, Message.State.ANSWERING}
-NUMBER = re.compile(r"\[\^?(\d{1,4})(?:[^\]\n]{0,40})\]")
 MARKUP = re.compile(r"^[ \t]*(?:#{1,6}|[-*+>]|\d+\.)[ \t]+|[*`]{1,3}|^[-=|: \t]{3,}$", re.MULTILINE)
 
 
@@ -162,7 +161,8 @@ def _citations(messages: Sequence[Message]) -> dict[UUID, list[Citation]]:
 
 
 def _exchange(message: Message, rows: Sequence[Citation], basis: Basis) -> Exchange:
-    named = {int(number) for number in NUMBER.findall(message.answer)} if message.state in UNDER_WAY else None
+    is_growing = message.state in UNDER_WAY
+    named = citing.named(message.answer, [row.number for row in rows]) if is_growing else None
     readable = [row for row in rows if row.number not in basis.gone]
     shown = [_entry(row, is_named=named is None or row.number in named) for row in readable]
     return Exchange(message, shown, basis)

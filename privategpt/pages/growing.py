@@ -12,7 +12,7 @@ from django.utils.html import escape, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 
-from privategpt.citing import Citing, numbers_in
+from privategpt.citing import Scanner
 from privategpt.rendering import visible
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LONG = 90.0  # seconds that are told as minutes
 SHOWN = 3  # of those ahead in line; more are counted
 
 
-class Jacks(Citing):
+class Jacks(Scanner):
     """Turns the text of one answer into HTML, piece by piece. Only numbers that were supplied become links."""
 
     def __init__(self, anchor: str, supplied: Collection[int] = ()) -> None:
@@ -34,12 +34,15 @@ class Jacks(Citing):
 
     def html(self, text: str) -> SafeString:
         """No piece may end within a marker; those that `follow` tells of never do."""
-        return mark_safe(self._checked(escape(visible(text))))  # noqa: S308 - escaped, and links of ours
+        return mark_safe(self.feed(text) + self.finish())  # noqa: S308 - escaped, and links of ours
 
-    def _marker(self, found: str) -> str:
-        numbers = [number for number in numbers_in(found) if number in self._supplied]
-        links = format_html_join("", '<a class="mark" href="#{}-s{}" aria-label="{}">{}</a>', map(self._link, numbers))
-        return links or found
+    def _text(self, text: str) -> str:
+        return escape(visible(text))
+
+    def _marker(self, found: str, numbers: list[int]) -> str:
+        known = [number for number in numbers if number in self._supplied]
+        links = format_html_join("", '<a class="mark" href="#{}-s{}" aria-label="{}">{}</a>', map(self._link, known))
+        return links or self._text(found)
 
     def _link(self, number: int) -> tuple[str, int, str, int]:
         return self._anchor, number, gettext("Source %(number)s") % {"number": number}, number

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 
 from privategpt import withheld
+from privategpt.citing import without_markers
 from privategpt.models import Chat, ChatQuerySet, Message, Source, SourceQuerySet
 from privategpt.rendering import visible
 
@@ -32,7 +33,8 @@ MOST_WORDS = 6
 MOST_OTHERS = 300  # earlier messages that are looked at where the last one holds the words no more
 AROUND = 60  # characters before the first word that was found
 SHOWN = 180
-SIGNS = re.compile(r"[*`#|]+|\[\d{1,4}\]")  # of Markdown, which the excerpt does without
+SEARCHED = 200_000  # characters of a message
+SIGNS = re.compile(r"[*`#|]+")  # of Markdown, which the excerpt does without
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def _any_of(fields: Sequence[str], word: str) -> Q:
 
 def _excerpt(told: str | None, pattern: re.Pattern[str]) -> SafeString:
     """Two lines around the first hit."""
-    text = " ".join(SIGNS.sub("", (told or "")[:200_000]).split())
+    text = " ".join(SIGNS.sub("", without_markers((told or "")[:SEARCHED])).split())
     first = pattern.search(text)
     begin = max(0, first.start() - AROUND) if first else 0
     begin = text.rfind(" ", 0, begin) + 1 if begin else 0
