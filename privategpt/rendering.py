@@ -122,11 +122,12 @@ NOTHING_CITED = Cited()
 
 def render(markdown_text: str, cited: Cited = NOTHING_CITED) -> SafeString:
     """The text as HTML, from memory when the same was rendered for the same reader's rights and language."""
-    key = _digest(markdown_text, cited)
+    key = digest(markdown_text, cited)
     return rendered.get(key) or rendered.keep(key, _render(markdown_text, cited))
 
 
-def _digest(text: str, cited: Cited) -> bytes:
+def digest(text: str, cited: Cited) -> bytes:
+    """Of all that the rendered text depends on."""
     rights = f"{cited.anchor} {sorted(cited.shown)} {sorted(cited.withheld)} {get_language()}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=rights.encode()[:64], digest_size=20).digest()
 
@@ -140,6 +141,11 @@ def _render(text: str, cited: Cited) -> SafeString:
         html = unplaced(MARKDOWN.render(marked, {"docId": cited.anchor or "text", "cited": cited}))
     except RecursionError:
         return as_written(text)
+    return trusted(html)
+
+
+def trusted(html: str) -> SafeString:
+    """What came out of the parser, behind the gate."""
     copy = format_html(COPY_BUTTON, gettext("Copied"), static("icons.svg"), gettext("Copy"))
     return mark_safe(GATE.clean(html).replace(COPY, copy))  # noqa: S308 - it went through the gate
 
@@ -241,10 +247,10 @@ def _formula(renderer: RendererHTML, tokens: Sequence[Token], index: int, option
 
 def _shape(state: StateCore) -> None:
     """Headings under the question's, cells aligned by class, marks and boxes in the text."""
-    first = 0
+    first = state.env.get("first_level", 0)  # of the parts before, where a text is rendered in parts
     for index, token in enumerate(state.tokens):
         if token.type in {"heading_open", "heading_close"}:
-            first = first or int(token.tag[1])
+            first = state.env["first_level"] = first or int(token.tag[1])
             token.tag = "h3" if token.hidden or _level(token) <= first else "h4"
         elif token.type in {"th_open", "td_open"}:
             _align(token)

@@ -47,7 +47,7 @@ def test_an_answer_streams_and_is_then_rendered(place: Stage) -> None:
     place.writer.will_say(FIRST, gate, REST)
     with place.page() as page:
         ask(page, QUESTION)
-        page.wait_for_selector("text=**60 seconds**")
+        page.wait_for_selector("strong:has-text('60 seconds')")
         assert page.inner_text(".exchange h2") == QUESTION
         assert page.is_visible("button:has-text('Stop')")
         assert page.inner_text(".source:visible") != ""
@@ -86,7 +86,7 @@ def test_stop_ends_the_answer_and_keeps_what_was_written(place: Stage) -> None:
     place.writer.will_say(FIRST, gate, REST)
     with place.page() as page:
         ask(page, QUESTION)
-        page.wait_for_selector("text=**60 seconds**")
+        page.wait_for_selector("strong:has-text('60 seconds')")
         page.press("[name=question]", "Escape")
         page.wait_for_selector("text=Stopped. What was written is kept.")
         assert "60 seconds" in page.inner_text(".prose")
@@ -100,12 +100,12 @@ def test_a_reload_and_a_second_tab_join_in(place: Stage) -> None:
     place.writer.will_say(FIRST, gate, REST)
     with place.page() as page:
         ask(page, QUESTION)
-        page.wait_for_selector("text=**60 seconds**")
+        page.wait_for_selector("strong:has-text('60 seconds')")
         page.reload()
-        page.wait_for_selector("text=**60 seconds**")
+        page.wait_for_selector("strong:has-text('60 seconds')")
         with place.page() as other:
             other.goto(page.url)
-            other.wait_for_selector("text=**60 seconds**")
+            other.wait_for_selector("strong:has-text('60 seconds')")
             gate.open()
             for each in (page, other):
                 finished(each)
@@ -117,7 +117,7 @@ def test_leaving_does_not_stop_the_answer(place: Stage) -> None:
     place.writer.will_say(FIRST, gate, REST)
     with place.page() as page:
         ask(page, QUESTION)
-        page.wait_for_selector("text=**60 seconds**")
+        page.wait_for_selector("strong:has-text('60 seconds')")
         url = page.url
         page.goto("/chats/")
         gate.open()

@@ -13,7 +13,7 @@ from accounts.models import User
 from privategpt import answers, desk, follow
 from privategpt.llm.base import InLine
 from privategpt.models import Chat, Message
-from privategpt.pages.growing import Jacks, in_line
+from privategpt.pages.growing import in_line
 from relay import exchange
 from relay.dispatch import Question
 from relay.line import Standing
@@ -161,25 +161,3 @@ def test_a_german_reads_it_in_german(waiting: Message) -> None:
 def test_nobody_else_quotes_or_leaves_for_one(waiting: Message, bob: User) -> None:
     for path in (f"{waiting.pk}/again?backend=quoting&now", "stop"):
         assert browser(bob).post(f"/chats/{waiting.chat_id}/{path}").status_code == 404
-
-
-# -- jacks in text that grows -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("piece", "html"),
-    [
-        ("dropped [2].", 'dropped<a class="mark" href="#m3-s2" aria-label="Source 2">2</a>.'),
-        ("an unknown [7]", "an unknown [7]"),
-        ("in `a[2]` code", "in `a[2]` code"),
-        ("```\na[2]\n```\n[3]", '```\na[2]\n```\n<a class="mark" href="#m3-s3" aria-label="Source 3">3</a>'),
-        ("<b>[x](javascript:a)</b>", "&lt;b&gt;[x](javascript:a)&lt;/b&gt;"),
-        ("\u202e&", "⟨U+202E⟩&amp;"),
-    ],
-)
-def test_only_numbers_that_were_supplied_become_links(piece: str, html: str) -> None:
-    assert Jacks("m3", [2, 3]).html(piece) == html
-
-
-def test_several_numbers_in_one_marker_are_a_jack_each() -> None:
-    assert Jacks("m0", [1, 2]).html("so [1, 2, 9]").count('class="mark"') == 2

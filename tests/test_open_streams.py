@@ -41,7 +41,7 @@ async def opened(client: AsyncClient, message: Asked) -> AsyncIterator[bytes]:
     line: AsyncIterator[bytes] = aiter(response.streaming_content)
     async with asyncio.timeout(WITHIN):
         async for piece in line:
-            if b"event: delta" in piece:
+            if b"event: text" in piece:
                 return line
     raise AssertionError("no text came")
 

@@ -6,14 +6,14 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.template.loader import render_to_string
 from django.utils.formats import number_format
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext
 
-from privategpt import citing, rendering, withheld
+from privategpt import blocks, citing, rendering, withheld
 from privategpt.llm.refusals import REFUSALS
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages import growing
@@ -71,15 +71,12 @@ class Exchange:
 
     @property
     def html(self) -> SafeString:
-        numbers = frozenset(entry.number for entry in self.sources)
-        text = withheld.readable(self.message.answer, self.basis)
-        return rendering.render(text, rendering.Cited(self.anchor, numbers, self.basis.gone))
+        return blocks.render(withheld.readable(self.message.answer, self.basis), self.cited)
 
     @property
-    def grown(self) -> SafeString:
-        """What there is of an answer that grows."""
-        text = withheld.readable(self.message.answer, self.basis)
-        return growing.Jacks(self.anchor, [entry.number for entry in self.sources]).html(text)
+    def cited(self) -> rendering.Cited:
+        numbers = frozenset(entry.number for entry in self.sources)
+        return rendering.Cited(self.anchor, numbers, self.basis.gone)
 
     @property
     def line(self) -> SafeString:
@@ -211,4 +208,9 @@ def piece(exchange: Exchange) -> SafeString:
 
 
 def _piece(exchange: Exchange) -> SafeString:
-    return mark_safe(render_to_string("chats/_exchange.html", {"exchange": exchange}))  # noqa: S308 - a template's
+    shown: dict[str, Any] = {"exchange": exchange}
+    if exchange.is_growing:
+        grown = blocks.Blocks(exchange.cited)
+        grown.feed(exchange.message.answer if exchange.basis.is_whole else "")  # the answer is ending, if not
+        shown |= {"grown": grown.show().html, "read": grown.closed}
+    return mark_safe(render_to_string("chats/_exchange.html", shown))  # noqa: S308 - a template's

@@ -1,51 +1,20 @@
-"""A growing answer as a page shows it: plain text in which each marker of a source is a jack already, and the line
-in which it waits before that."""
+"""The line in which an answer waits before it grows, as a page shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.humanize.templatetags.humanize import ordinal
 from django.template.loader import render_to_string
-from django.utils.html import escape, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
-
-from privategpt.citing import Scanner
-from privategpt.rendering import visible
 
 if TYPE_CHECKING:
     from privategpt.models import Message
 
 LONG = 90.0  # seconds that are told as minutes
 SHOWN = 3  # of those ahead in line; more are counted
-
-
-class Jacks(Scanner):
-    """Turns the text of one answer into HTML, piece by piece. Only numbers that were supplied become links."""
-
-    def __init__(self, anchor: str, supplied: Collection[int] = ()) -> None:
-        super().__init__(supplied)
-        self._anchor = anchor
-
-    def supply(self, numbers: Collection[int]) -> None:
-        self._supplied = frozenset(numbers)
-
-    def html(self, text: str) -> SafeString:
-        """No piece may end within a marker; those that `follow` tells of never do."""
-        return mark_safe(self.feed(text) + self.finish())  # noqa: S308 - escaped, and links of ours
-
-    def _text(self, text: str) -> str:
-        return escape(visible(text))
-
-    def _marker(self, found: str, numbers: list[int]) -> str:
-        known = [number for number in numbers if number in self._supplied]
-        links = format_html_join("", '<a class="mark" href="#{}-s{}" aria-label="{}">{}</a>', map(self._link, known))
-        return links or self._text(found)
-
-    def _link(self, number: int) -> tuple[str, int, str, int]:
-        return self._anchor, number, gettext("Source %(number)s") % {"number": number}, number
 
 
 def in_line(line: Mapping[str, Any] | None, message: Message) -> SafeString:

@@ -1,5 +1,5 @@
-"""An answer as it grows, as server-sent events: its place in line, its text as it comes, and a word now and then that
-the line is alive."""
+"""An answer as it grows, as server-sent events: its place in line, its blocks as they are written, and a word now and
+then that the line is alive."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from django.views.decorators.http import require_GET
 
 from accounts.sessions import Session
 from privategpt import follow
+from privategpt.blocks import Blocks, Piece
 from privategpt.models import Chat, Message, Source
 from privategpt.pages.chats import user_of
 from privategpt.pages.exchanges import Exchange, entry, exchange_of
-from privategpt.pages.growing import Jacks, in_line, place_sentence
+from privategpt.pages.growing import in_line, place_sentence
+from privategpt.pages.pacing import DRAWING, Pace, paced
+from privategpt.rendering import Cited
 
 # Seconds between two looks whether the session still holds; told to the browser, as proxies close a silent line.
 CHECKED_EVERY = 3.0
@@ -57,8 +60,9 @@ def _offset(request: HttpRequest) -> int:
 async def _stream(request: HttpRequest, told: Telling) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     try:
-        async for event in _while_signed_in(request.session, follow.events(told.message.pk, after=told.after)):
-            yield b": alive\n\n" if event is None else await told.event(event)
+        async for event in _while_signed_in(request.session, told.events()):
+            if said := b": alive\n\n" if event is None else await told.event(event):
+                yield said
     except (follow.TooManyFollowers, Message.DoesNotExist):
         yield _event("gone", {})
 
@@ -68,24 +72,47 @@ class Telling:
 
     def __init__(self, message: Message, after: int, before: Exchange | None) -> None:
         """`before` is the exchange as it stands when the reader has read some of it already."""
-        self.message, self.after = message, after
+        self.message, self._after = message, after
         self._anchor = f"m{message.position}"
-        self._jacks = Jacks(self._anchor, [entry.number for entry in before.sources] if before else [])
+        self._blocks = Blocks(before.cited if before else Cited(self._anchor))
+        self._has_sources = before is not None
+        self._missing = after  # characters that the reader has and that were not told here yet
         self._place = 0
-        self._jacks.html(message.answer[:after])  # so that it knows whether a block of code is open
+
+    def events(self) -> AsyncIterator[follow.Event]:
+        """From the beginning: how a block is drawn depends on those before it."""
+        self._pace = Pace(asyncio.get_running_loop().time)
+        return paced(follow.events(self.message.pk), self._pace)
 
     async def event(self, event: follow.Event) -> bytes:
         match event.kind:
             case "place":
                 return _event("place", await sync_to_async(self._line, thread_sensitive=False)(asdict(event.data)))
             case "sources":
-                self._jacks.supply([each["number"] for each in event.data])
+                if self._has_sources:
+                    return b""
+                self._blocks.cite(Cited(self._anchor, frozenset(each["number"] for each in event.data)))
                 entries = database_sync_to_async(self._entries, thread_sensitive=False)
                 return _event("sources", await entries(event.data))
             case "delta":
-                return _event("delta", self._jacks.html(event.data), event.offset)
+                self._blocks.feed(event.data)
+                self._missing -= len(event.data)
+                return b"" if self._missing > 0 else await self._draw(is_last=False)
             case "done":
-                return _event("done", event.data["state"], event.offset)
+                last = b"" if self._missing > 0 else await self._draw(is_last=True)
+                return last + _event("done", event.data["state"], event.offset)
+
+    async def _draw(self, *, is_last: bool) -> bytes:
+        """What closed and what is open; the reader who comes back says how much of it was closed."""
+        began = asyncio.get_running_loop().time()
+        piece = await sync_to_async(self._piece, thread_sensitive=False, executor=DRAWING)(is_last=is_last)
+        self._pace.drew(began, self._blocks.open_size)
+        return _event("text", {"closed": piece.closed, "open": piece.open}, self._blocks.closed)
+
+    def _piece(self, *, is_last: bool) -> Piece:
+        if self._blocks.closed < self._after:
+            self._blocks.begin_at(self._after)
+        return self._blocks.finish() if is_last else self._blocks.show()
 
     def _entries(self, sources: list[dict[str, Any]]) -> str:
         """Of those that the owner may read at this moment."""

@@ -1,54 +1,15 @@
-// Chat pages, which work without; `one`, `all`, `on` and `get` stand in page.js.
+// Chat pages, which work without. `one`, `all`, `on` and `get` stand in page.js, `grow` in stream.js.
 "use strict";
+const said = one("[data-said]");
+const say = (text) => {
+  said.textContent = text || "";
+};
 const last = () => all(".exchange").at(-1);
 const form = one("[data-asks]"), box = form?.question, go = one(".go", form), end = one(".end", form);
-const said = one("[data-said]"), say = (text) => { said.textContent = text || ""; };
 const send = (to) => get(to.action, { method: "POST", body: new FormData(to) });
 const busy = (is) => { go.hidden = is; end.hidden = !is; };
 
-// Whoever reads the end follows it; whoever reads elsewhere stays there.
-const keepEnd = (change, atEnd = innerHeight + scrollY > root.scrollHeight - 60) => {
-  change();
-  if (atEnd) scrollTo(0, root.scrollHeight);
-};
-
-// An answer that grows: its place in line, text as it comes, then the finished piece in its place.
-const grow = (article) => {
-  const { grows, after, piece } = article.dataset, events = new EventSource(`${grows}?after=${after}`);
-  const [line, grown, state, entries] = ["line", "grown", "state", "entries"].map((name) => one(`[data-${name}]`, article));
-  const hear = (kind, act) => on(events, kind, ({ data }) => keepEnd(() => act(JSON.parse(data))));
-  const finish = async (how) => {
-    events.close();
-    const answer = await get(piece).catch(() => 0);
-    if (!(answer.status < 500)) return setTimeout(finish, 1e3, how); // the server comes back
-    if (!answer.ok || answer.redirected) return location.reload();
-    const html = await answer.text();
-    keepEnd(() => { article.outerHTML = html; });
-    const whole = one(`#${article.id}`);
-    if (whole.dataset.grows) return setTimeout(grow, 2e3, whole);
-    one(".history [aria-current] + .jack")?.remove();
-    busy(false);
-    say(said.dataset[how]);
-  };
-  hear("place", ([html, changed]) => {
-    line.innerHTML = html;
-    if (changed) say(changed);
-  });
-  hear("sources", (html) => { entries.innerHTML = html; });
-  hear("delta", (html) => {
-    if (!grown.firstChild) { state.textContent = state.dataset.text; say(said.dataset.begun); }
-    line.innerHTML = "";
-    grown.insertAdjacentHTML("beforeend", html);
-    for (const { hash } of all(".mark", grown)) one(hash).hidden = one(".sources", article).hidden = false;
-  });
-  hear("done", finish);
-  hear("gone", finish);
-  // After a broken line the browser comes back by itself, after a refusal not.
-  on(events, "error", () => events.readyState === 2 && finish());
-  on(one("#again"), "submit", () => events.close()); // whoever leaves asks no more
-  busy(true);
-};
-all("[data-grows]").forEach(grow);
+all("[data-grows]").forEach((article) => grow(article));
 
 // Asking: in a chat the question appears at once.
 if (said) on(form, "submit", async (event) => {
@@ -89,14 +50,18 @@ on(form, "change", ({ target }) => {
 
 // Citations: hover, focus or a click chooses the pair; the cord follows.
 on(document, "mouseover focusin click", (event) => {
-  const inText = event.target.closest(".prose .mark"), entry = inText ? one(inText.hash) : event.target.closest(".source");
+  const inText = event.target.closest(".prose .mark");
+  const entry = inText ? one(inText.hash) : event.target.closest(".source");
   if (!entry) return;
   if (event.type === "click" && inText) {
     event.preventDefault();
     entry.scrollIntoView({ block: "nearest" });
   }
   all(".mark[aria-current]").forEach((old) => old.removeAttribute("aria-current"));
-  for (const mark of [inText || one(`.prose [href="#${entry.id}"]`), one(".mark", entry)]) if (mark) mark.ariaCurrent = "true";
+  const pair = [inText || one(`.prose [href="#${entry.id}"]`), one(".mark", entry)];
+  for (const mark of pair) {
+    if (mark) mark.ariaCurrent = "true";
+  }
 });
 
 // Enter asks, Shift+Enter breaks, Esc stops, Up edits the last question, Ctrl+G chooses sources.
