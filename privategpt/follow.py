@@ -31,6 +31,10 @@ class TooManyFollowers(Exception):
     """This process follows as many answers of other processes as it can."""
 
 
+class LetGo(Exception):
+    """This process goes, and the answer is another's: it goes on, and can be followed elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """`place`: an `InLine`, while no text has come. `sources`: a list of citations, once, before all text.
@@ -75,7 +79,7 @@ async def events(message_id: UUID, after: int = 0) -> AsyncIterator[Event]:
 
 
 async def ended(message_id: UUID) -> Message:
-    """Waits for the end; the message as it is then. Raises Message.DoesNotExist."""
+    """Waits for the end; the message as it is then. Raises Message.DoesNotExist, LetGo."""
     generation = desk.current().running.get(message_id)
     if generation is None:
         async with _growing(message_id) as growing:
@@ -94,6 +98,8 @@ async def _end_of(growing: Growing) -> None:
         changed = growing.next_change()
         if growing.outcome:
             return
+        if growing.is_left:
+            raise LetGo
         await changed.wait()
 
 

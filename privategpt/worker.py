@@ -19,6 +19,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from privategpt import figures, ingest
 from privategpt.llm import relay_status
 from privategpt.models import Chat, Message, Source
+from privategpt.pulse import Pulse
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import BATCH, Embedded
 from privategpt.retrieval.index import passage_text
@@ -31,6 +32,7 @@ HEARTBEAT = 5.0  # seconds; a sixth of the lease
 NO_EMBEDDER = 2.0  # seconds between two looks for an embedder; doubles up to
 LONGEST_WAIT = 30.0
 COUNT = 30.0  # seconds between two looks for hours to be counted for the dashboard
+STUCK = 900.0  # seconds: three of the longest batches
 TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for what was deleted
 PROBE = "Is anybody there?"
 
@@ -59,6 +61,7 @@ class Worker:
         self._embedding = embedding
         self._stop = threading.Event()
         self._tidied = self._counted = float("-inf")
+        self.pulse = Pulse(STUCK)
 
     def stop(self) -> None:
         """From any thread, or a signal handler: ends behind the batch at hand."""
@@ -68,6 +71,7 @@ class Worker:
         """Until `stop`. A database that is locked or full only makes it wait."""
         pause = NO_EMBEDDER
         while not self._stop.is_set():
+            self.pulse.go_on()
             try:
                 self._tidy()
                 if self.drain():
@@ -84,6 +88,7 @@ class Worker:
         """Embeds all that waits; False when there is no embedder, whose absence is then told at the sources."""
         embedder = ""
         while not self._stop.is_set() and ingest.is_waiting():
+            self.pulse.go_on()
             try:
                 # Asked once, and again when it fails: for short sources asking costs as much as embedding.
                 embedder = embedder or self._embedding.passages([PROBE]).identity
@@ -128,6 +133,7 @@ class Worker:
 
     def _batches(self, source: Source, embedder: str) -> None:
         while not self._stop.is_set():
+            self.pulse.go_on()
             rows = ingest.missing(source, embedder, BATCH)
             if not rows:
                 if ingest.finish(source, self.name, embedder):

@@ -95,6 +95,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self.is_leaving and self.cycle is not None:
             self.cycle.keep_alive = False
 
+    def close_behind(self) -> None:
+        """The answer that is being made is the last one on this connection, and says so if it has not begun."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
     def on_message_complete(self) -> None:
         self._body_since = None
         super().on_message_complete()

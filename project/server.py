@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
@@ -15,33 +17,43 @@ import uvicorn
 from django.conf import settings
 
 from privategpt import desk, orphan
+from privategpt.pulse import Pulse
 from project.protocols import HttpProtocol, WebSocketProtocol
 from relay import exchange
 
 logger = logging.getLogger(__name__)
 LEAVE = signal.SIGUSR1  # from the supervisor: others go on with the work
+CLOSED_WITHIN = 0.02  # seconds in which the event loop has closed its own copy of a listening socket
 LAST_REQUESTS = 1.0  # seconds in which a client that keeps its connection learns that this one will be closed
+STUCK = 60.0  # seconds in which the event loop makes a step
 ONE_SIGNAL = 1.0  # seconds; a supervisor and a service manager may each pass on the same signal
 
 
 class DrainingServer(uvicorn.Server):
-    """At SIGTERM: no new asks, `/ready` says 503, those under way may end, then the sockets are closed.
+    """At SIGTERM, as at LEAVE, nobody is refused: no connection is accepted any more; what still comes on the open ones
+    is answered and told to close; agents are sent to the other processes, if there are any; what is under way may end.
 
-    At LEAVE nobody is refused: no connections are accepted any more, which others do from the same socket;
-    each answer closes its connection, agents are sent to the others, and what is under way may end.
+    At SIGTERM where another machine goes on, connections are accepted a moment longer, and served: a proxy that looks
+    at `/ready` notices by then, and some lose a question that they send to a port where nobody listens.
     """
 
-    _drain_until: float | None = None
     _leave_until: float | None = None
     _told_at = 0.0
+    _is_ending = False  # by SIGTERM
+    _deaf_since: float | None = None  # monotonic: takes no connections any more
+
+    def __init__(self, program: uvicorn.Config) -> None:
+        super().__init__(program)
+        self._pulse = Pulse(STUCK)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, a later one ends at once."""
-        now = time.monotonic()
-        if self._drain_until is None:
-            self._told_at, self._drain_until = now, now + settings.DRAIN_SECONDS
-        elif now - self._told_at > ONE_SIGNAL:
-            self._drain_until = 0.0
+        if self._is_ending and time.monotonic() - self._told_at > ONE_SIGNAL:
+            self._leave_until = 0.0
+            return
+        self.handle_leave(sig, frame)
+        if not self._is_ending:
+            self._is_ending, self._told_at = True, time.monotonic()
 
     def handle_leave(self, sig: int, frame: FrameType | None) -> None:
         """Begins to leave, once."""
@@ -58,12 +70,13 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True ends the main loop."""
-        if self._drain_until is not None:
-            if self._drained(self._drain_until):
-                if relay := exchange.peek():
-                    relay.hang_up()
-                self.should_exit = True
-        elif self._leave_until is not None:
+        self._pulse.go_on()
+        if self._leave_until is not None:
+            if not HttpProtocol.is_leaving:
+                self._begin_to_leave()
+            if self._deaf_since is None and not self._is_to_listen():
+                self._deaf_since = time.monotonic()
+                await self._stop_listening()
             self.should_exit = self._left(self._leave_until)
         return await super().on_tick(counter)
 
@@ -73,25 +86,57 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
         await ending
 
-    def _drained(self, until: float) -> bool:
-        relay, answers = exchange.peek(), desk.peek()
-        if relay:
-            relay.drain()
-        is_idle = not (relay and (relay.dispatcher.asks or relay.dispatcher.lending.under_way))
-        return (is_idle and not (answers and answers.running)) or time.monotonic() >= until
+    def _begin_to_leave(self) -> None:
+        HttpProtocol.is_leaving = exchange.current().is_leaving = True
+        for line in self._lines():
+            line.close_behind()
+
+    def _is_to_listen(self) -> bool:
+        """Whether a proxy in front is still to hear that others go on. At LEAVE they listen at the same socket."""
+        told = time.monotonic() - self._told_at
+        return self._is_ending and told < settings.LEAVE_NOTICE and exchange.current().has_others
+
+    async def _stop_listening(self) -> None:
+        """Closes this process's listening sockets, but takes over first whoever has reached them already: the kernel
+        would break their connections, and a proxy does not send a question a second time."""
+        own = [socket.socket(fileno=os.dup(each.fileno())) for server in self.servers for each in server.sockets]
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(CLOSED_WITHIN)
+        for listener in own:
+            with listener:
+                await self._take_over(listener)
+
+    async def _take_over(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        taken = []
+        with contextlib.suppress(OSError):  # until there is none, or no file is left for it
+            while True:
+                taken.append(listener.accept()[0])
+        listener.close()
+        for accepted in taken:
+            with contextlib.suppress(OSError):  # gone meanwhile
+                await loop.connect_accepted_socket(self._protocol, accepted)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _left(self, until: float) -> bool:
-        for server in self.servers:
-            server.close()  # of this process; the socket stays open in the others
-        HttpProtocol.is_leaving = True
         is_idle = exchange.current().leave()
         answers, now = desk.peek(), time.monotonic()
         is_idle = is_idle and not (answers and answers.running) and not self._answers_somebody()
-        return (is_idle and now - self._told_at > LAST_REQUESTS) or now >= until
+        is_deaf = self._deaf_since is not None and now - self._deaf_since > LAST_REQUESTS
+        if not (is_idle and is_deaf) and now < until:
+            return False
+        exchange.current().hang_up()
+        return True
+
+    def _lines(self) -> list[HttpProtocol]:
+        return [line for line in self.server_state.connections if isinstance(line, HttpProtocol)]
 
     def _answers_somebody(self) -> bool:
-        open_now = (line for line in self.server_state.connections if isinstance(line, HttpProtocol))
-        return any(line.cycle is not None and not line.cycle.response_complete for line in open_now)
+        return any(line.cycle is not None and not line.cycle.response_complete for line in self._lines())
 
 
 def config(host: str, port: int) -> uvicorn.Config:

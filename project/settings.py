@@ -232,6 +232,8 @@ RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
+LEAVE_NOTICE = number("LEAVE_NOTICE", 3)  # seconds: more than proxies let pass between two looks at `/ready`
+START_PATIENCE = number("START_PATIENCE", 20)  # seconds that a start waits for databases that are away
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES  # a source that is pasted comes as a form's field
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from django.conf import settings
 
@@ -16,6 +17,8 @@ from relay.pool import Agent
 from relay.repeats import Repeats
 from relay.watch import GOING_AWAY, POLICY, Watch
 
+# Seconds in which the other processes say that they leave too (the whole house goes down): then nobody's agents go.
+HEARS_WITHIN = 0.3
 _exchange: Exchange | None = None
 
 
@@ -32,6 +35,8 @@ class Exchange:
         self.watch = Watch(self.dispatcher, [self.askers, self.agents])
         self.sockets = 0  # agents' sockets, those included that have not said who they are
         self.is_leaving = False
+        self._leaving_since = 0.0  # monotonic
+        self._has_told = False
         self.nodes = Nodes(self.dispatcher, settings.REDIS_URL) if settings.REDIS_URL else None
         self.watch.start()
         if self.nodes:
@@ -63,28 +68,42 @@ class Exchange:
                 self.dispatcher.left(agent)
                 agent.hang_up(POLICY)
 
-    def drain(self) -> None:
-        """No new asks from now on; those under way go on."""
-        self.dispatcher.draining = True
+    @property
+    def has_others(self) -> bool:
+        """Whether another process goes on when this one leaves."""
+        return self.nodes is not None and self.nodes.has_others
 
     def leave(self) -> bool:
         """Sends idle agents away, to dial in with the other processes, and takes no new ones. To be called again
         until it returns True: nothing is under way any more. Asks are served until then."""
+        now = time.monotonic()
+        self._leaving_since = self._leaving_since or now
         self.is_leaving = True
         idle = not (self.dispatcher.asks or self.dispatcher.lending.under_way)
-        if self.nodes is None or not self.nodes.has_others:
-            return idle  # the agents have nobody else to go to
         own = [agent for agent in self.dispatcher.pool.agents.values() if not agent.node]
-        if any(not agent.is_leaving for agent in own):
+        if self.nodes is None or not self.nodes.has_others:
+            self._keep(own)  # they have nobody else to go to
+            return idle
+        if any(not agent.is_leaving for agent in own) or not self._has_told:
+            self._has_told = True
             for agent in own:
                 agent.is_leaving = True
             self.nodes.leaving()
+        if now - self._leaving_since < HEARS_WITHIN:
+            return False
         for agent in own:
             if not agent.load:
                 self.dispatcher.pool.expect()
                 self.dispatcher.left(agent)
                 agent.hang_up(GOING_AWAY)
         return idle and not own
+
+    def _keep(self, agents: list[Agent]) -> None:
+        """Nobody is left who could take them over."""
+        for agent in agents:
+            if agent.is_leaving:
+                agent.is_leaving = False
+                self.dispatcher.pool.settle(agent)
 
     def hang_up(self) -> None:
         """Ends the asks that are left and closes every agent's socket (1001): come back later."""

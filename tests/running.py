@@ -47,7 +47,8 @@ def environment(data: Path, **extra: str) -> dict[str, str]:
     """The tests' own environment, without settings of whoever runs them."""
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
     kept |= databases.settings(data)
-    return kept | {"DATA_DIR": str(data), "BUILTIN_AGENT": "off", "EMBEDDER": "off", "PYTHONUNBUFFERED": "1"} | extra
+    kept |= {"DATA_DIR": str(data), "BUILTIN_AGENT": "off", "EMBEDDER": "off", "PYTHONUNBUFFERED": "1"}
+    return kept | {"START_PATIENCE": "0"} | extra  # what is away in a test stays away
 
 
 def manage(data: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:

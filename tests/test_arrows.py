@@ -70,6 +70,8 @@ LAYERS = {
             "saving",
             "writing",
             "orphan",
+            "pulse",
+            "rundir",
             "waking",
             "tally",
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -393,15 +394,20 @@ async def test_an_answer_whose_process_died_does_not_run_for_ever_and_the_others
     await there.until_list(lambda found: not found)
 
 
+async def until_rests(door: Door) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not re.search(r'switchboard_agents\{[^}]*"resting"[^}]*\} 1\.0', (await door.http.get("/metrics")).text):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
 async def test_a_process_that_ends_in_order_lets_the_others_asks_end_first(both: tuple[Door, Door]) -> None:
     here, there = both
     async with agent_of(there, here, silent) as agent:
         ask = here.asking("Wait for me")
         asked = await agent.was_asked()
         there.web.process.terminate()
-        deadline = time.monotonic() + PATIENCE
-        while (await there.http.get("/ready")).status_code != 503:
-            assert time.monotonic() < deadline
+        await until_rests(here)  # the other process does not borrow it any more
         await agent.answer(asked)
         assert (await ask).status_code == 200
         assert await agent.closed() in {1001, 1012}  # going away, or service restart

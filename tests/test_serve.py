@@ -156,9 +156,9 @@ def test_a_hang_up_ends_it_unless_it_was_started_to_outlive_the_terminal(tmp_pat
         assert server.get("/ready").status_code == 200
 
 
-def test_sigterm_lets_asks_under_way_end_and_takes_no_new_ones(tmp_path: Path) -> None:
+def test_sigterm_lets_asks_under_way_end_and_serves_what_still_comes_on_open_connections(tmp_path: Path) -> None:
     replies: list[httpx.Response] = []
-    with Server(settled(tmp_path)) as server:
+    with Server(settled(tmp_path)) as server, kept(server) as early, kept(server) as later:
         agent = server.agent()
         agent.may_answer.clear()
         until(lambda: listed(server), "the agent is listed")
@@ -167,16 +167,35 @@ def test_sigterm_lets_asks_under_way_end_and_takes_no_new_ones(tmp_path: Path) -
         assert agent.asked.wait(PATIENCE)
         children = server.children()
         server.send(signal.SIGTERM)
-        until(lambda: server.get("/ready").status_code == 503, "/ready says no")
-        assert server.ask("too late").status_code == 503
-        assert server.get("/health").status_code == 200
+        until(lambda: refused(server), "nobody listens any more")
+        not_ready = early.get("/ready")
+        assert (not_ready.status_code, not_ready.headers["connection"]) == (503, "close")
         agent.may_answer.set()
+        late = later.post("/api/ask", headers={"Authorization": server.key}, json={"content": "late"})
+        assert (late.status_code, late.json()["content"], late.headers["connection"]) == (200, "LATE", "close")
         asking.join(PATIENCE)
         assert server.wait() == 0
         assert agent.close_code in {1001, 1012}
         assert not any(map(runs, children))
     assert replies[0].status_code == 200
     assert replies[0].json()["content"] == "STILL HERE"
+
+
+@contextlib.contextmanager
+def kept(server: Server) -> Iterator[httpx.Client]:
+    """A client whose connection is open already."""
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
+        assert client.get("/health").status_code == 200
+        yield client
+
+
+def refused(server: Server) -> bool:
+    """Whether a new connection is."""
+    try:
+        server.get("/health")
+    except httpx.HTTPError:
+        return True
+    return False
 
 
 def test_the_drain_has_an_end(tmp_path: Path) -> None:

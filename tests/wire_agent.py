@@ -61,6 +61,11 @@ class WireAgent:
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
         self.leave()
 
+    @property
+    def is_connected(self) -> bool:
+        """Until either side has closed the socket."""
+        return self._thread.is_alive()
+
     def leave(self) -> None:
         """Closes its socket; a second call does nothing."""
         self._open.close()

@@ -122,6 +122,8 @@ def understood(fault: Exception) -> Refusal:
             return Refusal(409, "What this rests on was changed or deleted just now; look again.", headers=LATER)
         case follow.TooManyFollowers():
             return Refusal(503, "Too many answers are being followed.", headers=LATER)
+        case follow.LetGo():
+            return Refusal(503, "The server is restarting; the answer goes on in the chat.", headers=LATER)
         case OperationalError() if is_full(fault):
             logger.error("The disk is full: nothing can be saved. (%s)", fault)
             return Refusal(507, "The server's disk is full; nothing was saved.", headers=LATER)

@@ -61,11 +61,13 @@ async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttp
 
 async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator[bytes, None]:
     told = after > 0  # whoever comes back has heard of the sources
+    is_over = False
     try:
         async for event in _checked(view, message, follow.events(message.pk, after)):
             if event is None:
                 yield KEEP_ALIVE
                 continue
+            is_over = event.kind == "done"
             if event.kind == "place":
                 yield _event("place", None, 0, {"place": event.data.place, "seconds": event.data.seconds})
                 continue
@@ -75,6 +77,8 @@ async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator
                 yield _event("sources", message, 0, _sources(view, message, event))
             if event.kind == "delta":
                 yield _event("delta", message, event.offset, {"text": event.data})
+        if not is_over:
+            return  # let go, for this process ends: the client takes it up elsewhere, as after any broken line
         outcome = await in_thread(view.outcome, message)
         yield _event("done", message, len(outcome["answer"]), envelope.success(outcome, notice=True))
     except Exception as fault:

@@ -59,8 +59,8 @@ class Contents:
     rows: dict[str, int]
 
 
-def write(target: Path, contents: Contents, files: Mapping[str, Path]) -> Manifest:
-    """Writes the archive under a temporary name, for the owner alone, and renames it when it is on the disk."""
+def write(target: Path, contents: Contents, files: Mapping[str, Path], *, drafts: Path) -> Manifest:
+    """Writes the archive in the folder of drafts, for the owner alone, and moves it when it is on the disk."""
     manifest = Manifest(
         FORMAT,
         contents.version,
@@ -70,7 +70,7 @@ def write(target: Path, contents: Contents, files: Mapping[str, Path]) -> Manife
         contents.rows,
         {name: _member(path) for name, path in files.items()},
     )
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    draft = drafts / "archive.part"
     try:
         with _private(draft) as out:
             packed = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=COMPRESSION, filename="")

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,16 +19,20 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
+from privategpt import rundir
 from privategpt.operations import archive, stores
 from privategpt.operations.archive import Manifest
+from privategpt.rundir import NAME as RUN
 from privategpt.serving import database
 from privategpt.serving.hold import NAME as HOLD
 from privategpt.serving.hold import Alone
+from privategpt.serving.workplace import workplace
 
 SECRETS = ("secret_key", "admin_key")
 STATE = ("built_in_agent",)  # files of the data folder that neither the database nor a new start could give back
-MADE_BY_ANY_COMMAND = {*SECRETS, HOLD, "backups"}
+MADE_BY_ANY_COMMAND = {*SECRETS, HOLD, RUN, "backups"}
 SUFFIX = ".tar.gz"
+LAST = "last_backup"  # its time is that of the last backup
 
 
 class CannotRestore(Exception):
@@ -67,13 +70,28 @@ def back_up(target: Path) -> Manifest:
     """Writes everything that is to be kept into one file. Raises CannotStore, OSError; then there is no file."""
     connection = connections[DEFAULT_DB_ALIAS]
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _workplace(target.parent) as folder:
+    with workplace(target.parent) as folder:
         name = stores.file_name(connection)
         made_at = datetime.now(UTC).isoformat(timespec="seconds")
         rows = stores.dump(connection, folder / name)
         applied = sorted(".".join(each) for each in MigrationLoader(connection).applied_migrations)
         contents = archive.Contents(version(), made_at, connection.vendor, applied, rows)
-        return archive.write(target, contents, {name: folder / name} | _kept(folder))
+        manifest = archive.write(target, contents, {name: folder / name} | _kept(folder), drafts=folder)
+    _note(target)
+    return manifest
+
+
+def _note(target: Path) -> None:
+    """When the last backup was made, wherever it went: what looks after the server tells it."""
+    with suppress(OSError):
+        (rundir.place(Path(settings.DATA_DIR)) / LAST).write_text(f"{target.absolute()}\n")
+
+
+def last_made() -> float | None:
+    """When the last backup was made, in seconds since 1970; None when there is none."""
+    folder = Path(settings.DATA_DIR)
+    found = [rundir.place(folder) / LAST, *(folder / "backups").glob(f"switchboard-*{SUFFIX}")]
+    return max((path.stat().st_mtime for path in found if path.is_file()), default=None)
 
 
 def _kept(folder: Path) -> dict[str, Path]:
@@ -82,16 +100,6 @@ def _kept(folder: Path) -> dict[str, Path]:
         (folder / name).write_text(f"{secret}\n")
     state = {name: Path(settings.DATA_DIR) / name for name in STATE}
     return {name: folder / name for name in SECRETS} | {name: at for name, at in state.items() if at.is_file()}
-
-
-@contextmanager
-def _workplace(parent: Path) -> Iterator[Path]:
-    """A folder for drafts on the file system where the result will be; gone at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=".work-", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # -- restore --------------------------------------------------------------------------------------
@@ -104,7 +112,7 @@ def restore(source: Path, *, replace: bool = False) -> Restored:
     _check_fits(manifest, connection)
     with Alone(folder):
         _check_room(folder, connection, replace=replace)
-        with _workplace(folder) as drafts:
+        with workplace(folder) as drafts:
             archive.extract(source, drafts)
             _check_secrets(drafts)
             if connection.vendor == "sqlite":
@@ -148,7 +156,9 @@ def _contents(folder: Path) -> Iterable[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if not path.name.startswith((".work-", "replaced-")) and not path.is_socket() and path.name != "lost+found"
+        if not path.name.startswith((".work-", "replaced-"))
+        and path.suffix != ".sock"  # and a link to one, which is none
+        and path.name != "lost+found"
     )
 
 
@@ -191,7 +201,7 @@ def _put_postgresql(manifest: Manifest, drafts: Path, connection: BaseDatabaseWr
 def _move_aside(also: list[Path]) -> Path | None:
     """Everything that a restore puts anew goes into a folder of its own. Returns it; None when there was nothing."""
     folder = Path(settings.DATA_DIR)
-    here = [path for path in _contents(folder) if path.name not in {HOLD, "backups"}]
+    here = [path for path in _contents(folder) if path.name not in {HOLD, RUN, "backups"}]
     old = [path for path in dict.fromkeys([*here, *also]) if path.exists()]
     if {path.name for path in old} <= set(SECRETS):
         return None  # any command makes these when they are missing

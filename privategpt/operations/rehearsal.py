@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +22,7 @@ from privategpt.models import Check, Source, SourceQuerySet
 from privategpt.operations import stores
 from privategpt.operations.backup import stamp
 from privategpt.retrieval import indexes, search
+from privategpt.serving.workplace import workplace
 
 FOUND_WITHIN = 10  # sources: what an answer may rest on
 
@@ -111,14 +111,13 @@ def _copy() -> Iterator[dict[str, int]]:
     """Within the block the default database of this process is a copy; its rows by table."""
     real = connections[DEFAULT_DB_ALIAS]
     make = _copy_sqlite if real.vendor == "sqlite" else _copy_postgresql
-    folder = Path(tempfile.mkdtemp(prefix=".work-", dir=settings.DATA_DIR))
-    try:
+    with workplace(Path(settings.DATA_DIR)) as folder:
         described, rows, drop = make(real, folder)
-        with _default(described):
-            yield rows
-        drop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with _default(described):
+                yield rows
+        finally:
+            drop()
 
 
 @contextmanager
@@ -153,7 +152,9 @@ def _copy_sqlite(real: BaseDatabaseWrapper, folder: Path) -> Copied:
 def _copy_postgresql(real: BaseDatabaseWrapper, folder: Path) -> Copied:
     """A database beside the real one; needs the right to make one."""
     rows = stores.dump(real, folder / "copy.dump")
-    name = f"{real.settings_dict['NAME']}_rehearsal_{stamp()[:15].lower()}"
+    prefix = f"{real.settings_dict['NAME']}_rehearsal_"
+    name = f"{prefix}{stamp()[:15].lower()}"
+    _drop_forgotten(real, prefix)
     quoted = real.ops.quote_name(name)
     options = {key: value for key, value in real.settings_dict["OPTIONS"].items() if key != "pool"}
     described = {"NAME": name, "OPTIONS": options}
@@ -171,6 +172,16 @@ def _copy_postgresql(real: BaseDatabaseWrapper, folder: Path) -> Copied:
         drop()
         raise
     return described, rows, drop
+
+
+def _drop_forgotten(real: BaseDatabaseWrapper, prefix: str) -> None:
+    """Copies of rehearsals that were killed more than a day ago."""
+    yesterday = f"{prefix}{datetime.now(UTC) - timedelta(days=1):%Y%m%dt%H%M%S}"
+    with real.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix])
+        for (name,) in cursor.fetchall():
+            if len(name) == len(yesterday) and name < yesterday:
+                cursor.execute(f"DROP DATABASE IF EXISTS {real.ops.quote_name(name)} WITH (FORCE)")
 
 
 def _rows(connection: BaseDatabaseWrapper) -> dict[str, int]:

@@ -3,7 +3,9 @@
     python -m privategpt.retrieval.embedding_process SOCKET
 
 It answers on a Unix socket: frames of four bytes of length and a msgpack value. Questions have a thread
-of their own and go ahead of passages, whose thread is also the last to get a core. It ends with its parent."""
+of their own and go ahead of passages, whose thread is also the last to get a core. It ends with its parent.
+
+The socket has the process's own name, and SOCKET is a link to it, which only the one that it leads to takes away."""
 
 import argparse
 import asyncio
@@ -24,13 +26,17 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from privategpt import orphan, rundir
+from privategpt.pulse import EVERY, Pulse
 from privategpt.retrieval.embedders import Embedder, EmbedderUnavailable, Floats, from_environment
+from privategpt.rundir import Lock
 
 LENGTH = struct.Struct(">I")
 LONGEST_FRAME = 32 << 20  # bytes
 LONGEST_QUESTION = 4_000  # characters
 LONGEST_SENTENCE = 1_000
 MOST_SENTENCES = 16
+LONGEST_PID = 1 << 22  # the kernel's limit
 LONGEST_PATH = 107  # bytes: the kernel's limit for the name of a socket
 WAITING_QUESTIONS = 64  # more are refused at once: their askers would have given up before their turn
 BATCH = 32  # passages in one request, so that a batch ends within a few seconds
@@ -39,6 +45,12 @@ SENTENCES_SECONDS = 2.0
 CONNECT_SECONDS = 0.1
 COOL_DOWN = 5.0  # seconds without asking a process that did not answer in time
 NICENESS = 10
+STUCK = 60.0  # seconds in which the event loop makes a step
+LAST_RESORT = 10.0  # seconds to end in order after the parent's death
+PREDECESSOR_ENDS = 20.0  # seconds that a new one waits for the end of the one before
+
+PARENT = os.getppid()
+_held: list[Lock] = []  # as long as the process lives
 
 
 class Ask(msgspec.Struct, array_like=True):
@@ -68,9 +80,14 @@ class Embedded:
 def socket_path(folder: Path) -> Path:
     """Where the process of this data folder listens. Raises EmbedderUnavailable when the path is too long."""
     path = folder / "embedder.sock"
-    if len(os.fsencode(path)) > LONGEST_PATH:
+    if len(os.fsencode(_own(path, LONGEST_PID))) > LONGEST_PATH:
         raise EmbedderUnavailable(f"The path {path} is too long for a socket; choose a shorter DATA_DIR.")
     return path
+
+
+def _own(path: Path, pid: int) -> Path:
+    """The name of this process's socket."""
+    return path.with_name(f"{path.stem}-{pid}{path.suffix}")
 
 
 # -- the process ----------------------------------------------------------------------------------
@@ -84,18 +101,27 @@ class Server:
         self._waiting = 0
 
     async def serve(self, path: Path) -> None:
-        """Until it is cancelled. Takes the place of a dead process's socket; only the owner may connect."""
-        path.unlink(missing_ok=True)  # noqa: ASYNC240 - nobody is served yet
+        """Until it is cancelled. Takes the place of whoever had the link; only the owner may connect."""
+        own = _own(path, os.getpid())
+        own.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
-            server = await asyncio.start_unix_server(self._connected, path)
+            server = await asyncio.start_unix_server(self._connected, own)
         finally:
             os.umask(before)
-        async with server:
-            await server.serve_forever()
+        try:
+            _lead(path, own)
+            async with server:
+                await server.serve_forever()
+        finally:
+            _take_away(path, own)
+            for pool in (self._questions, self._passages):
+                pool.shutdown(wait=False, cancel_futures=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError, msgspec.MsgspecError, ValueError):
+        # Cancelled at the end of the process only: nobody waits for this task, and asyncio would log it.
+        over = (asyncio.IncompleteReadError, OSError, msgspec.MsgspecError, ValueError, asyncio.CancelledError)
+        with contextlib.suppress(*over):
             while True:
                 ask = msgspec.msgpack.decode(await _read(reader), type=Ask)
                 writer.write(_frame(await self._reply(ask, reader)))
@@ -148,39 +174,96 @@ def _frame(value: msgspec.Struct) -> bytes:
     return LENGTH.pack(len(data)) + data
 
 
+def _lead(path: Path, own: Path) -> None:
+    """Whoever asks comes to this process from now on; sockets that nobody listens at any more are cleared away."""
+    for old in path.parent.glob(f"{path.stem}-*{path.suffix}"):
+        if old != own and not is_reachable(old):
+            old.unlink(missing_ok=True)
+    draft = path.with_name(f".{own.name}")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(own.name)
+    draft.replace(path)
+
+
+def _take_away(path: Path, own: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.readlink() == Path(own.name):
+            path.unlink()
+    own.unlink(missing_ok=True)
+
+
 async def _with_parent() -> None:
-    """Returns when the parent is gone: nothing is left behind, however it was killed."""
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - no event tells it
+    """Returns when the parent is gone, where no supervisor started this: nothing is left behind."""
+    while os.getppid() == PARENT:  # noqa: ASYNC110 - no event tells it
         await asyncio.sleep(1)
 
 
-async def run(path: Path, embedder: Embedder) -> None:
+async def _beats(pulse: Pulse) -> None:
+    while True:
+        pulse.go_on()
+        await asyncio.sleep(EVERY)
+
+
+async def run(path: Path, embedder: Embedder, pulse: Pulse) -> None:
     """Serves until SIGTERM, SIGINT or the parent's end."""
     serving = asyncio.ensure_future(Server(embedder).serve(path))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
-    orphaned = asyncio.ensure_future(_with_parent())
+    beating, orphaned = asyncio.ensure_future(_beats(pulse)), asyncio.ensure_future(_with_parent())
     await asyncio.wait({serving, orphaned}, return_when=asyncio.FIRST_COMPLETED)
-    serving.cancel()
-    path.unlink(missing_ok=True)  # noqa: ASYNC240 - nobody is served any more
+    for task in (serving, beating, orphaned):
+        task.cancel()
+    await asyncio.gather(serving, beating, orphaned, return_exceptions=True)
+    if not serving.cancelled() and (fault := serving.exception()):
+        raise fault
+
+
+def _alone(path: Path) -> bool:
+    """Whether no other embedder serves this folder; one that is just ending gets the time for it."""
+    lock, until = Lock(rundir.place(path.parent) / path.stem), time.monotonic() + PREDECESSOR_ENDS
+    while not lock.take():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    lock.note(str(os.getpid()))
+    _held.append(lock)
+    return True
 
 
 def main() -> int:
+    """The exit status."""
+    orphan.end_with_parent(LAST_RESORT)  # first: loading takes seconds in which nobody else would notice
+    pulse = Pulse(STUCK)
     parser = argparse.ArgumentParser(description="Answers with vectors on a Unix socket.")
     parser.add_argument("socket", type=Path)
     path = parser.parse_args().socket
+    if not _alone(path):
+        sys.stderr.write(f"Another embedder serves {path.parent} already; stop it, or name another folder.\n")
+        return 1
     try:
         embedder = from_environment()
     except EmbedderUnavailable as reason:
         sys.stderr.write(f"{reason}\n")
         return 2
-    asyncio.run(run(path, embedder))
+    asyncio.run(run(path, embedder, pulse))
     return 0
 
 
 # -- those who ask --------------------------------------------------------------------------------
+
+
+def is_reachable(path: Path) -> bool:
+    """Whether somebody listens there; returns at once."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:  # so many wait already
+            return True
+        except OSError:
+            return False
+    return True
 
 
 class Client:
@@ -274,4 +357,6 @@ def _exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # nothing is to be saved: a batch at hand would keep the process for seconds

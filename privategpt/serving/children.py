@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -76,17 +77,18 @@ def _web(environment: Mapping[str, str], descriptor: int, name: str) -> Child:
         descriptors=(descriptor,),
         group=WEB,
         is_renewable=True,
+        has_pulse=True,
     )
 
 
 def _worker(environment: Mapping[str, str], name: str) -> Child:
-    return Child(name, (*MANAGE, "worker"), environment, group=WORKER)
+    return Child(name, (*MANAGE, "worker"), environment, group=WORKER, has_pulse=True)
 
 
 def _embedder(environment: Mapping[str, str]) -> list[Child]:
     """The one process that holds the model. It knows nothing of Django, so it has to be told where our code is."""
     from privategpt.retrieval.embedders import EmbedderUnavailable  # with numpy, which a supervisor has no use for
-    from privategpt.retrieval.embedding_process import socket_path
+    from privategpt.retrieval.embedding_process import is_reachable, socket_path
 
     try:
         path = socket_path(settings.DATA_DIR)
@@ -98,7 +100,8 @@ def _embedder(environment: Mapping[str, str]) -> list[Child]:
     is_final = not environment.get("EMBEDDINGS_URL", "").strip()
     program = (sys.executable, "-m", "privategpt.retrieval.embedding_process", str(path))
     final = {NO_EMBEDDER: "There is no embedder: sources are found by their words alone."} if is_final else {}
-    return [Child(EMBEDDER, program, {**environment, "PYTHONPATH": code}, final=final)]
+    environment = {**environment, "PYTHONPATH": code}
+    return [Child(EMBEDDER, program, environment, final=final, has_pulse=True, reached=partial(is_reachable, path))]
 
 
 def _agent(site: Site, environment: Mapping[str, str]) -> Child:
@@ -112,4 +115,5 @@ def _agent(site: Site, environment: Mapping[str, str]) -> Child:
         ),
         {**environment, "AGENT_TOKEN": firststart.agent_key() if needs_token else ""},
         final={NO_MODEL},
+        has_pulse=True,
     )

@@ -11,12 +11,25 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
+from privategpt.serving.patience import Away, patiently
+from privategpt.serving.workplace import sweep, workplace
+
 MIGRATING = 0x5377_6974_6368_626F  # the advisory lock's number: "Switchbo"
+PASSING = (  # what PostgreSQL says when it refuses only for now
+    "is starting up",
+    "is shutting down",
+    "in recovery mode",
+    "not yet accepting connections",
+    "too many clients",
+    "too many connections",
+    "connection slots",
+    "administrator command",
+)
 COPIES = 5  # kept of those made before migrating
 
 
@@ -26,6 +39,7 @@ class NotReady(Exception):
 
 def prepare() -> bool:
     """Brings the database to the code's state, after a copy of it; True when it was empty. Raises NotReady."""
+    sweep()
     connection = connections[DEFAULT_DB_ALIAS]
     executor, applied = _look(connection)
     if _is_pending(executor):
@@ -39,24 +53,68 @@ def prepare() -> bool:
 def check() -> None:
     """That the database is there and in the code's state; nothing is changed. Raises NotReady."""
     executor, _ = _look(connections[DEFAULT_DB_ALIAS])
+    _refuse_pending(executor)
+
+
+def check_if_there() -> None:
+    """The same for who copes with a database that is away: that is no reason to end. Raises NotReady."""
+    try:
+        executor, _ = _seen(connections[DEFAULT_DB_ALIAS])
+    except DatabaseError:
+        return
+    _refuse_pending(executor)
+
+
+def check_not_newer() -> None:
+    """That this program knows every migration that was applied. Raises NotReady."""
+    _look(connections[DEFAULT_DB_ALIAS])
+
+
+def _refuse_pending(executor: MigrationExecutor) -> None:
     if _is_pending(executor):
         raise NotReady("Migrations are pending: run `manage.py migrate`, or `manage.py serve`, which does it itself.")
 
 
 def _look(connection: BaseDatabaseWrapper) -> tuple[MigrationExecutor, set[tuple[str, str]]]:
-    """What is to be migrated and what has been. Raises NotReady."""
+    """What is to be migrated and what has been; waits a little for a database that is away. Raises NotReady."""
     try:
-        _reach(connection)
-        executor = MigrationExecutor(connection)
-        applied = set(executor.loader.applied_migrations)
+        return patiently(lambda: _look_once(connection))
+    except Away as reason:
+        raise NotReady(f"{str(reason).rstrip('.')}; nothing was started.") from reason.__cause__
+
+
+def _look_once(connection: BaseDatabaseWrapper) -> tuple[MigrationExecutor, set[tuple[str, str]]]:
+    """Raises NotReady, Away."""
+    try:
+        return _seen(connection)
     except DatabaseError as error:
-        raise NotReady(f"{_which(connection)} cannot be opened ({_line(error)}); nothing was started.") from error
+        connection.close()
+        reason = f"{_which(connection)} cannot be opened ({_line(error)})"
+        if is_away(error):
+            raise Away(f"{reason}.") from error
+        raise NotReady(f"{reason}; nothing was started.") from error
+
+
+def _seen(connection: BaseDatabaseWrapper) -> tuple[MigrationExecutor, set[tuple[str, str]]]:
+    """Raises DatabaseError, NotReady."""
+    _reach(connection)
+    executor = MigrationExecutor(connection)
+    applied = set(executor.loader.applied_migrations)
     if strangers := unknown(executor.loader, applied):
         raise NotReady(
             f"The database is newer than this program (it knows {', '.join(strangers)}): "
             "start the version that was used last, or restore a copy from before."
         )
     return executor, applied
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the server itself may be there in a moment: it does not answer, or says that it starts, stops or is full.
+    What else it says (a wrong password, an unknown database) stays as it is."""
+    said = str(error)
+    if not isinstance(error, OperationalError) or connections[DEFAULT_DB_ALIAS].vendor != "postgresql":
+        return False
+    return "FATAL" not in said or any(sign in said for sign in PASSING)
 
 
 def _is_pending(executor: MigrationExecutor) -> bool:
@@ -132,15 +190,13 @@ def copy(connection: BaseDatabaseWrapper) -> Path | None:
 
 
 def _copy(connection: BaseDatabaseWrapper, target: Path) -> None:
-    draft = target.with_suffix(".part")
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection.ensure_connection()
-    try:
+    with workplace(target.parent) as folder:
+        draft = folder / target.name
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with contextlib.closing(sqlite3.connect(draft)) as destination:
             connection.connection.backup(destination)
         draft.rename(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def others() -> list[Path]:

@@ -5,8 +5,12 @@ The kernel lets go of it when the process ends, however it ends."""
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 from typing import IO
+
+from privategpt import rundir
+from privategpt.rundir import Lock
 
 NAME = ".in_use"
 _held: dict[Path, IO[bytes]] = {}
@@ -30,6 +34,20 @@ def share(folder: Path) -> None:
         file.close()
         return
     _held[folder] = file
+
+
+def serve(folder: Path) -> Lock:
+    """For as long as this process lives, or until the lock is released, no second whole server begins on the folder.
+    Raises Held."""
+    lock = Lock(rundir.place(folder) / "server")
+    if not lock.take():
+        who = f" (process {lock.said()})" if lock.said() else ""
+        raise Held(
+            f"A server{who} runs on {folder} already; stop it, name another folder by DATA_DIR, "
+            "or start a part beside it (`manage.py serve --only worker`)."
+        )
+    lock.note(str(os.getpid()))
+    return lock
 
 
 class Alone:

@@ -2,12 +2,21 @@
 so that the port cannot be lost in between and a restart of that process refuses nobody."""
 
 import errno
+import logging
 import os
 import socket
+import time
 from dataclasses import dataclass
+from pathlib import Path
+
+from privategpt import rundir
+from privategpt.rundir import Lock
+
+logger = logging.getLogger(__name__)
 
 SOCKET = "SWITCHBOARD_SOCKET"  # environment of the web server's process: the listening socket's file descriptor
 BACKLOG = 2048
+ORPHANS_END = 20.0  # seconds in which web servers notice that their supervisor was killed, and let go of the port
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
@@ -44,6 +53,34 @@ class Site:
         """What a person on this machine types."""
         here = self.is_local or self.is_everywhere
         return f"http://localhost:{self.port}" if here else f"http://{self.address}"
+
+
+def listen_after(folder: Path, host: str, port: int) -> tuple[socket.socket, Site, Lock]:
+    """As `listen`, but where a supervisor was killed whose web servers hold the port until they have noticed, waits for
+    their end. The lock is to be released when the port is given up in order. Raises CannotListen."""
+    lock = Lock(rundir.place(folder) / f"port-{port}")
+    if port and lock.take():
+        if lock.said():
+            _await(host, port)
+        lock.note(str(os.getpid()))
+    return *listen(host, port), lock
+
+
+def _await(host: str, port: int) -> None:
+    until, has_said = time.monotonic() + ORPHANS_END, False
+    while time.monotonic() < until:
+        try:
+            listener, _ = listen(host, port)
+        except CannotListen as fault:
+            if not isinstance(fault.__cause__, OSError) or fault.__cause__.errno != errno.EADDRINUSE:
+                return
+        else:
+            listener.close()
+            return
+        if not has_said:
+            logger.warning("Port %d is still held by a server that was killed; waiting for its end.", port)
+            has_said = True
+        time.sleep(0.05)
 
 
 def listen(host: str, port: int) -> tuple[socket.socket, Site]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from privategpt.serving.firststart import BadSetting
+from privategpt.serving.patience import Away, patiently
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -17,9 +18,21 @@ UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # in the words of OpenSSL
 
 
 def check(url: str) -> None:
-    """Does nothing when no Redis is set. Raises BadSetting when it does not answer; the password is not repeated."""
+    """Does nothing when no Redis is set, and waits a little for one that is away. Raises BadSetting when it does not
+    answer; the password is not repeated."""
     if not url:
         return
+    try:
+        patiently(lambda: _check(url))
+    except Away as reason:
+        raise BadSetting(
+            f"{str(reason).rstrip('.')}; start it, correct REDIS_URL, "
+            "or take REDIS_URL away to run with one web process."
+        ) from None
+
+
+def _check(url: str) -> None:
+    """Raises BadSetting, Away."""
     import redis  # only where one is set: it takes a tenth of the start
 
     if missing := [path for path in _files(url) if not os.access(path, os.R_OK)]:
@@ -44,10 +57,7 @@ def check(url: str) -> None:
                 f"Redis at {_where(url)} shows a certificate that is not trusted ({_reason(error)}); name its "
                 "authority's file in REDIS_URL (rediss://...?ssl_ca_certs=/PATH), and the host as the certificate does."
             ) from None
-        raise BadSetting(
-            f"No Redis answers at {_where(url)} ({_reason(error)}); start it, correct REDIS_URL, "
-            "or take REDIS_URL away to run with one web process."
-        ) from None
+        raise Away(f"No Redis answers at {_where(url)} ({_reason(error)}).") from None
 
 
 def _try_out(client: Redis) -> None:

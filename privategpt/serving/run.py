@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 
 from privategpt import manual
-from privategpt.serving import database, firststart, probe
+from privategpt.serving import database, firststart, parts, probe
 from privategpt.serving.children import AGENT, WEB, Crew, children, names
 from privategpt.serving.listener import Site
 from privategpt.serving.screen import Key, Welcome
@@ -42,6 +42,7 @@ class Run:
         self._supervisor = Supervisor(children(site, listener.fileno(), admin_key, crew))
         self._web = "" if crew.only == "worker" else names(WEB, crew.web)[0]
         self._renewal: asyncio.Task[None] | None = None
+        self._is_to_renew = False
         self._told_at: float | None = None
 
     async def until_told(self, show: Callable[[Welcome], object]) -> None:
@@ -52,6 +53,7 @@ class Run:
                 asyncio.get_running_loop().add_signal_handler(number, self._signalled, told)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._renew)
         self._supervisor.start()
+        noting = asyncio.create_task(self._note_parts())
         waiting = asyncio.create_task(told.wait())
         welcome = asyncio.create_task(self._welcome(show))
         try:
@@ -61,10 +63,18 @@ class Run:
                 await waiting
         finally:
             welcome.cancel()
+            noting.cancel()
             if self._renewal:
                 self._renewal.cancel()
             self._listener.close()
             await self._supervisor.stop()
+            parts.forget(Path(settings.DATA_DIR))
+
+    async def _note_parts(self) -> None:
+        """For the web processes, which know of nobody but themselves."""
+        while True:
+            await asyncio.to_thread(parts.note, Path(settings.DATA_DIR), self._supervisor.parts())
+            await asyncio.sleep(parts.NOTED_EVERY)
 
     def _signalled(self, told: asyncio.Event) -> None:
         """The first signal ends in order, a later one at once."""
@@ -75,9 +85,21 @@ class Run:
             self._supervisor.kill()
 
     def _renew(self) -> None:
-        """SIGUSR1: the web processes start again, one after the other."""
+        """SIGUSR1: the web processes start again, one after the other. One more while they do so makes them do it once
+        more: what it was sent for may have come too late for those that are new already."""
         if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.get_running_loop().create_task(self._supervisor.renew())
+            self._renewal = asyncio.get_running_loop().create_task(self._renewals())
+        else:
+            logger.info("The web processes are being renewed; they will be once more when that is done.")
+            self._is_to_renew = True
+
+    async def _renewals(self) -> None:
+        self._is_to_renew = True
+        while self._is_to_renew:
+            self._is_to_renew = False
+            logger.info("SIGUSR1: the web processes are renewed, one after the other.")
+            if await self._supervisor.renew():
+                logger.info("The web processes are renewed.")
 
     async def _welcome(self, show: Callable[[Welcome], object]) -> None:
         supervisor = self._supervisor

@@ -12,6 +12,7 @@ from privategpt.models import Check
 from privategpt.operations import rehearsal
 from privategpt.operations.rehearsal import Outcome, Report
 from privategpt.operations.stores import CannotStore
+from privategpt.serving import database
 
 
 class Command(BaseCommand):
@@ -27,6 +28,10 @@ class Command(BaseCommand):
         say("--list", action="store_true", help="show the stored questions, and end")
 
     def handle(self, *, add: str | None, source: str, user: str, remove: int | None, **options: Any) -> None:
+        try:
+            database.check_not_newer()
+        except database.NotReady as reason:
+            raise CommandError(str(reason)) from reason
         if add:
             self._add(add, source, user)
         elif remove is not None:

@@ -16,6 +16,7 @@ from privategpt import ingest
 from privategpt.models import Source
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import Client, socket_path
+from privategpt.serving import database
 from privategpt.worker import PROBE, Worker, absence
 
 LOOK = 0.5  # seconds between two looks at the progress
@@ -30,6 +31,10 @@ class Command(BaseCommand):
         parser.add_argument("--no-wait", action="store_true", help="leave the work to the server's worker and end")
 
     def handle(self, *, no_wait: bool, **options: Any) -> None:
+        try:
+            database.check()
+        except database.NotReady as reason:
+            raise CommandError(str(reason)) from reason
         try:
             client = Client(socket_path(settings.DATA_DIR))
             embedder = client.passages([PROBE]).identity

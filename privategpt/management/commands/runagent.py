@@ -16,8 +16,10 @@ from privategpt.llm.base import Backend, BackendError
 from privategpt.llm.embedded import EmbeddedBackend, available
 from privategpt.llm.openai import OpenAIBackend
 from privategpt.orphan import end_with_parent
+from privategpt.pulse import EVERY, Pulse
 
 NO_MODEL = 3  # exit status: the built-in model's packages are missing; starting again would not help
+STUCK = 60.0  # seconds in which the event loop makes a step
 LAST_RESORT = 3.0  # seconds to close in an orderly way after the parent's death
 
 
@@ -37,6 +39,7 @@ class Command(BaseCommand):
         say("--state", type=Path, metavar="FILE", help="keeps the connection id over restarts; one file per agent")
 
     def handle(self, **options: Any) -> None:
+        end_with_parent(LAST_RESORT)
         if options["concurrency"] is not None and options["concurrency"] < 1:
             raise CommandError("--concurrency must be at least 1.")
         try:
@@ -75,11 +78,10 @@ async def _until_told(agent: Agent, backend: Backend) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    end_with_parent(LAST_RESORT)
     work = asyncio.create_task(_serve(agent, backend))
-    told = asyncio.create_task(stop.wait())
+    told, beating = asyncio.create_task(stop.wait()), asyncio.create_task(_beats(Pulse(STUCK)))
     await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (work, told):
+    for task in (work, told, beating):
         task.cancel()
     outcome, _ = await asyncio.gather(work, told, return_exceptions=True)
     await backend.aclose()
@@ -88,6 +90,12 @@ async def _until_told(agent: Agent, backend: Backend) -> None:
         raise SystemExit(NO_MODEL)
     if isinstance(outcome, Exception):
         raise outcome
+
+
+async def _beats(pulse: Pulse) -> None:
+    while True:
+        pulse.go_on()
+        await asyncio.sleep(EVERY)
 
 
 async def _serve(agent: Agent, backend: Backend) -> None:

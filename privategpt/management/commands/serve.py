@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from privategpt import orphan
 from privategpt.serving import database, firststart, redis
 from privategpt.serving.children import CLOSING, PARTS, Crew, children
 from privategpt.serving.hold import Held, share
-from privategpt.serving.listener import SOCKET, CannotListen, Site, inherited, listen
+from privategpt.serving.hold import serve as serve_alone
+from privategpt.serving.listener import SOCKET, CannotListen, Site, inherited, listen_after
 from privategpt.serving.run import DoesNotStart, Run
 from privategpt.serving.screen import Welcome
 
@@ -62,14 +64,20 @@ class Command(BaseCommand):
         if crew.web > 1 and not settings.REDIS_URL:
             raise CommandError(NEEDS_REDIS)
         os.umask(0o077)  # the database and its copies are nobody else's
-        redis.check(settings.REDIS_URL)
-        listener, site = listen(settings.HOST, 0 if crew.only == "worker" else number)  # whose port is the web's
-        share(Path(settings.DATA_DIR))
-        was_empty = database.prepare()
-        firststart.check_administrator()
-        connections.close_all()  # from here on the database is the children's
-        run = Run(listener, site, admin_key, was_empty=was_empty, crew=crew)
-        asyncio.run(run.until_told(self._show))
+        folder = Path(settings.DATA_DIR)
+        with ExitStack() as held:
+            if not crew.only:
+                held.callback(serve_alone(folder).release)
+            redis.check(settings.REDIS_URL)
+            # A worker's port is not its own but the web server's.
+            listener, site, port = listen_after(folder, settings.HOST, 0 if crew.only == "worker" else number)
+            held.callback(port.release)
+            share(folder)
+            was_empty = database.prepare()
+            firststart.check_administrator()
+            connections.close_all()  # from here on the database is the children's
+            run = Run(listener, site, admin_key, was_empty=was_empty, crew=crew)
+            asyncio.run(run.until_told(self._show))
 
     def _show(self, welcome: Welcome) -> None:
         self.stdout.write(welcome.text(colours=self.stdout.isatty() and "NO_COLOR" not in os.environ))
@@ -93,13 +101,13 @@ def port_number(text: str | None) -> int:
 
 def web_server(port: int) -> None:
     """The web server in this process, until a signal ends it. Raises BadSetting, Held, NotReady."""
+    orphan.end_with_parent(settings.DRAIN_SECONDS + CLOSING)  # first: until then nobody notices that it was killed
     listener = inherited()
     share(Path(settings.DATA_DIR))
     if listener is None:  # whoever opened it has looked, and what it starts again comes up while others are away
         redis.check(settings.REDIS_URL)
         database.check()
         connections.close_all()
-    orphan.end_with_parent(settings.DRAIN_SECONDS + CLOSING)
     import_string(settings.WEB_SERVER)(settings.HOST, port, listener)
 
 

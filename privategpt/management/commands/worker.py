@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from privategpt import orphan
 from privategpt.retrieval.embedding_process import Client, socket_path
+from privategpt.serving import database
 from privategpt.serving.hold import Held, share
 from privategpt.worker import Worker
 
@@ -29,7 +30,8 @@ class Command(BaseCommand):
         orphan.end_with_parent(LAST_RESORT)
         try:
             share(Path(settings.DATA_DIR))
-        except Held as reason:
+            database.check_if_there()
+        except (Held, database.NotReady) as reason:
             raise CommandError(str(reason)) from reason
         worker = Worker(Client(socket_path(settings.DATA_DIR)))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,179 @@
+"""Two machines behind the real proxies, restarted by SIGTERM one after the other while people ask: nobody notices."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+from websockets.exceptions import WebSocketException
+
+from tests.proxies import NAME, PROXIES, Proxy
+from tests.redis_server import Redis, a_redis
+from tests.running import PATIENCE, ROOT, environment, manage, settled, until
+from tests.test_proxy import LOGIN, outside, way
+from tests.wire_agent import Asked, WireAgent
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    yield from a_redis()
+
+
+class Machine:
+    """`manage.py serve --only web` at a port of its own."""
+
+    def __init__(self, data: Path, redis: Redis) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+        self._data = data
+        self._settings = {
+            "REDIS_URL": redis.url,
+            "BEHIND_TLS": "on",
+            "ALLOWED_HOSTS": f"{NAME},127.0.0.1",
+            "LLM_BACKEND": "relay",
+        }
+
+    def __enter__(self) -> Self:
+        with (self._data / f"log-{self.port}").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "manage.py"), "serve", str(self.port), "--only", "web"],
+                env=environment(self._data, **self._settings),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: self._get("/ready") == "200", "it is ready")
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """As an administrator does; returns when the proxy has come back to it."""
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        self.__enter__()
+        until(lambda: "ask_replies_total{" in self._get("/metrics", text=True), "the proxy asks it again")
+
+    def _get(self, path: str, *, text: bool = False) -> str:
+        headers = {"X-Forwarded-Proto": "https"} if path == "/ready" else {}
+        with suppress(httpx.HTTPError):
+            reply = httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, trust_env=False, timeout=PATIENCE)
+            return reply.text if text else str(reply.status_code)
+        return ""
+
+
+class Agent(threading.Thread):
+    """Dials in through the proxy, and again whenever it is sent away."""
+
+    def __init__(self, proxy: Proxy, key: str) -> None:
+        super().__init__(daemon=True)
+        self._proxy, self._key = proxy, key
+        self._over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.wait(0.05):
+            with suppress(OSError, WebSocketException):
+                url = f"wss://{NAME}/agent/{self._key}/client/register"
+                with WireAgent(url, self._answer, declares='{"concurrency": 16}', **way(self._proxy)) as agent:
+                    while agent.is_connected and not self._over.wait(0.05):
+                        pass
+
+    @staticmethod
+    def _answer(agent: WireAgent, asked: Asked) -> None:
+        agent.answer(asked, f"About {asked.content[:20]}")
+
+    def end(self) -> None:
+        self._over.set()
+        self.join(PATIENCE)
+
+
+class Load:
+    """Asks and chats without a pause, on kept connections; what was no 200 is in `failed`."""
+
+    def __init__(self, proxy: Proxy, admin_key: str) -> None:
+        self.failed: list[str] = []
+        self.done = 0
+        self._over = threading.Event()
+        with outside(proxy) as visitor:
+            token = visitor.post("/api/v1/login", json=LOGIN).json()["data"]["token"]
+        admin, ada = {"Authorization": admin_key}, {"Authorization": f"Bearer {token}"}
+        self._threads = [
+            threading.Thread(target=self._run, args=(proxy, send), daemon=True)
+            for send in [
+                *[lambda client: client.post("/api/ask", headers=admin, json={"content": "Ducks?"})] * 4,
+                *[lambda client: client.post("/api/v1/chats", headers=ada, json={"question": "Geese?"})] * 2,
+            ]
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        until(lambda: self.done > 20, "some were answered")
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _run(self, proxy: Proxy, send: Callable[[httpx.Client], httpx.Response]) -> None:
+        with outside(proxy) as client:
+            while not self._over.is_set():
+                try:
+                    reply = send(client)
+                    if reply.status_code >= 300:
+                        self.failed.append(f"{reply.request.url.path}: {reply.status_code} {reply.text[:200]}")
+                except httpx.HTTPError as fault:
+                    self.failed.append(repr(fault))
+                self.done += 1
+                time.sleep(0.01)  # the load, not a wait
+
+
+@contextmanager
+def agents(proxy: Proxy, keys: list[str]) -> Iterator[None]:
+    running = [Agent(proxy, key) for key in keys]
+    yield
+    for each in running:
+        each.end()
+
+
+@pytest.mark.parametrize("kind", PROXIES, ids=lambda kind: str(kind.name))
+def test_four_restarts_by_sigterm_fail_nobody(tmp_path: Path, redis: Redis, kind: type[Proxy]) -> None:
+    if not kind.program():
+        pytest.skip(f"{kind.name} is not installed (Debian: apt install {kind.package})")
+    data = settled(tmp_path / "data")
+    done = manage(data, "setup", ADMIN_EMAIL=LOGIN["email"], ADMIN_PASSWORD=LOGIN["password"])
+    assert done.returncode == 0, done.stderr
+    keys = [manage(data, "token", "--kind", "agent").stdout.strip() for _ in range(2)]
+    with ExitStack() as stack:
+        machines = [stack.enter_context(Machine(data, redis)) for _ in range(2)]
+        (tmp_path / "proxy").mkdir()
+        proxy = stack.enter_context(kind(tmp_path / "proxy", *(machine.port for machine in machines)))
+        stack.enter_context(agents(proxy, keys))
+        until(lambda: connected(proxy, data) == len(keys), "the agents are there")
+        with Load(proxy, (data / "admin_key").read_text().strip()) as load:
+            for machine in [*machines, *machines]:
+                machine.restart()
+                until(lambda: connected(proxy, data) == len(keys), "the agents are back")
+    assert load.done > 100
+    assert load.failed == []
+
+
+def connected(proxy: Proxy, data: Path) -> int:
+    with outside(proxy) as visitor:
+        key = (data / "admin_key").read_text().strip()
+        return len(re.findall('"Id"', visitor.get("/api/connections", headers={"Authorization": key}).text))
