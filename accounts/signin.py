@@ -19,6 +19,7 @@ from accounts.addresses import network
 from accounts.fields import canonical_email
 from accounts.models import SignInFailures, User
 
+FORGOTTEN_AT_ONCE = 200  # rows of former failures
 LONGEST_PASSWORD = 1024  # characters; hashing must not cost what a stranger wishes
 
 
@@ -115,7 +116,8 @@ def _memory() -> timedelta:
 
 def _count(places: Sequence[_Place], address: str) -> None:
     now = timezone.now()
-    SignInFailures.objects.filter(since__lte=now - _memory()).delete()
+    old = SignInFailures.objects.filter(since__lte=now - _memory()).values_list("pk", flat=True)
+    SignInFailures.objects.filter(pk__in=list(old[:FORGOTTEN_AT_ONCE])).delete()
     for place in places:
         row, _ = SignInFailures.objects.select_for_update().get_or_create(place=place.digest, defaults={"since": now})
         row.failures += 1
