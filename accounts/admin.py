@@ -209,6 +209,16 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         link = reverse("admin:auth_user_password_change", args=[user.pk])
         return format_html('{} <a href="{}">{}</a>', state, link, verb)
 
+    # -- deleting -------------------------------------------------------------------------------
+
+    only_marks = True
+    acts_in_steps = ("delete_selected", "retire", "reactivate", "turn_off_second_factor")
+
+    def delete_some(self, request: HttpRequest, some: list[User]) -> None:
+        """Nobody sees them from now on; chats, keys and the like go step by step."""
+        for user in some:
+            user.remove()
+
     # -- actions --------------------------------------------------------------------------------
 
     @admin.action(permissions=["change"], description=_("Retire: sign-in, sessions and tokens end now"))
@@ -218,8 +228,9 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             self.message_user(request, gettext("Nothing was done: you cannot retire yourself."), messages.ERROR)
         elif self.all_changeable(request, users):
             for user in users:
-                user.retire()
-                self.record(request, "retire", user)
+                with transaction.atomic():
+                    user.retire()
+                    self.record(request, "retire", user)
             self.message_user(request, gettext("Retired: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Reactivate: may sign in again, tokens stay revoked"))
@@ -227,8 +238,9 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         users = list(queryset)
         if self.all_changeable(request, users):
             for user in users:
-                user.reactivate()
-                self.record(request, "reactivate", user)
+                with transaction.atomic():
+                    user.reactivate()
+                    self.record(request, "reactivate", user)
             self.message_user(request, gettext("Reactivated: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Turn the second factor off: the password alone signs in"))
@@ -240,8 +252,9 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             self.message_user(request, refusal, messages.ERROR)
         elif self.all_changeable(request, users):
             for user in users:
-                secondfactor.turn_off(user)
-                self.record(request, "turn off second factor of", user)
+                with transaction.atomic():
+                    secondfactor.turn_off(user)
+                    self.record(request, "turn off second factor of", user)
             self.message_user(request, gettext("Turned off: %(n)d.") % {"n": len(users)})
 
 

@@ -15,10 +15,12 @@ from django.core.exceptions import BadRequest, ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import translation
+from django.utils.decorators import method_decorator
 from django.utils.text import capfirst
 from django.utils.translation import gettext
+from django.views.decorators.csrf import csrf_protect
 
-from accounts import audit
+from accounts import audit, steps
 from accounts.addresses import peer
 from accounts.admin_lookups import offered
 from accounts.models import User
@@ -34,6 +36,8 @@ else:
         def __class_getitem__(cls, _: object) -> type:
             return cls
 
+
+A_FEW = 20  # objects that are deleted in one transaction
 
 M = TypeVar("M", bound=models.Model)
 
@@ -56,6 +60,8 @@ class AuditedAdmin(ModelAdmin[M]):
     """Writes the audit log beside the act, in one transaction, and saves only the fields that were changed."""
 
     show_facets = admin.ShowFacets.NEVER
+    acts_in_steps: tuple[str, ...] = ("delete_selected",)  # each row, or a few, with its audit row in a transaction
+    only_marks = False  # `delete_some` takes the objects out of sight; their rows go later
 
     def record(self, request: HttpRequest, verb: str, obj: models.Model, detail: str = "") -> None:
         """One row: the verb and the kind of thing; which one by name and key (names need not be unique), and how.
@@ -82,10 +88,45 @@ class AuditedAdmin(ModelAdmin[M]):
         self.record(request, "change", obj, said)
         return entry
 
-    def log_deletions(self, request: HttpRequest, queryset: models.QuerySet[M]) -> list[LogEntry]:
-        for obj in queryset:
+    # -- deleting: no long transaction, whatever hangs on the objects ------------------------------
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Django's is one transaction around everything, the search for what hangs on the object included."""
+        return cast(HttpResponse, self._delete_view(request, object_id, extra_context))  # type: ignore[attr-defined]
+
+    delete_view = method_decorator(csrf_protect)(delete_view)
+
+    def delete_model(self, request: HttpRequest, obj: M) -> None:
+        self._delete(request, [obj])
+
+    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[M]) -> None:
+        for some in steps.portions(list(queryset), A_FEW):
+            self._delete(request, some)
+
+    def _delete(self, request: HttpRequest, some: list[M]) -> None:
+        """A few, in a transaction with their rows of the audit log; what hangs on them goes before, step by step."""
+        if not self.only_marks:
+            steps.loosen(self.model, [obj.pk for obj in some])
+        with transaction.atomic():
+            self.log_deleted(request, some)
+            self.delete_some(request, some)
+
+    def delete_some(self, request: HttpRequest, some: list[M]) -> None:
+        """The act itself."""
+        self.model._base_manager.filter(pk__in=[obj.pk for obj in some]).delete()
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
+        """Django's call, which comes before the deletion: `log_deleted` does it along with the act."""
+        return []
+
+    def log_deleted(self, request: HttpRequest, some: list[M]) -> None:
+        for obj in some:
             self.record(request, "delete", obj)
-        return super().log_deletions(request, queryset)
+        self.log_as_django(request, some)
+
+    def log_as_django(self, request: HttpRequest, some: list[M]) -> None:
+        """The rows that the admin site's own history shows."""
+        super().log_deletions(request, some)  # type: ignore[arg-type]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Under the name of what it lists, where Django's title is a command."""
@@ -102,9 +143,11 @@ class AuditedAdmin(ModelAdmin[M]):
         obj.save(update_fields=columns.intersection(form.changed_data))
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[M], *args: Any) -> HttpResponse | None:
-        """Django has no transaction around actions; the act and its audit row need one."""
+        """Django has no transaction around actions; the act and its audit row need one, or one for each step."""
         if not all(could_be(self.opts.pk, value) for value in request.POST.getlist(ACTION_CHECKBOX_NAME)):
             raise BadRequest("The selection holds something that is no id.")
+        if set(request.POST.getlist("action")) <= {*self.acts_in_steps, ""}:
+            return super().response_action(request, queryset, *args)
         with transaction.atomic():
             return super().response_action(request, queryset, *args)
 

@@ -96,6 +96,10 @@ class TokenAdmin(AuditedAdmin[Token]):
 
     # -- who may do what: a token is as good as its user ------------------------------------------
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:
+        """Without those of users who were deleted and whose rows have yet to go."""
+        return super().get_queryset(request).filter(user__deleted_at=None)
+
     def has_change_permission(self, request: HttpRequest, obj: Token | None = None) -> bool:
         return super().has_change_permission(request, obj) and _may_manage(request, obj)
 

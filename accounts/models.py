@@ -27,23 +27,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+class Present(models.Manager["Group"]):
+    """Without groups that were deleted and whose rows have yet to go: no list, right or name knows them any more."""
+
+    def get_queryset(self) -> models.QuerySet[Group]:
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class Group(models.Model):
     """A circle of people who read the same sources. Carries no permission of Django's admin: roles do."""
 
     name = models.CharField(_("name"), max_length=150, unique=True)
     description = models.TextField(_("description"), blank=True, default="")
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Its rows go step by step.")
+
+    objects = Present()
+    everything = models.Manager["Group"]()
 
     class Meta:
         verbose_name = _("group")
         verbose_name_plural = _("groups")
         ordering = ("name",)
+        indexes = (models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="groups_to_purge"),)
 
     def __str__(self) -> str:
         return self.name
 
+    def remove(self) -> None:
+        """Out of sight at once, and its name is free; `accounts.steps` ends the rows."""
+        self.name, self.deleted_at = f"deleted {uuid.uuid4()}", timezone.now()
+        self.save(update_fields=["name", "deleted_at"])
+
 
 class UserManager(BaseUserManager["User"]):
+    def get_queryset(self) -> models.QuerySet[User]:
+        """Without those who were deleted and whose rows have yet to go."""
+        return super().get_queryset().filter(deleted_at=None)
+
     def create_user(self, email: str | None, password: str | None = None, **fields: Any) -> User:
         """A new user; without a password nobody can sign in as them. Raises IntegrityError on a known e-mail."""
         user = self.model(email=email, **fields)
@@ -84,8 +105,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         help_text=_("Ask public sources, and publish with the role for documents."),
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="The rows go step by step.")
 
     objects: ClassVar[UserManager] = UserManager()
+    everything: ClassVar[models.Manager[User]] = models.Manager()
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -94,6 +117,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = _("user")
         verbose_name_plural = _("users")
         ordering = ("email", "created_at")
+        indexes = (models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="users_to_purge"),)
 
     def __str__(self) -> str:
         return self.email or self.name or str(self.id)
@@ -118,6 +142,16 @@ class User(AbstractBaseUser, PermissionsMixin):
             self.session_salt = uuid.uuid4()
             self.save(update_fields=["is_active", "session_salt"])
             self.tokens.live().revoke()
+
+    def remove(self) -> None:
+        """Out of sight at once with all rights, and the e-mail is free; `accounts.steps` ends the rows."""
+        with transaction.atomic():
+            self.retire()
+            self.email, self.name, self.deleted_at = None, "", timezone.now()
+            self.roles, self.is_staff, self.is_superuser = [], False, False
+            self.set_unusable_password()
+            fields = ["email", "name", "deleted_at", "roles", "is_staff", "is_superuser", "password"]
+            self.save(update_fields=fields)
 
     def reactivate(self) -> None:
         """Lets a retired user in again. What was revoked stays revoked."""

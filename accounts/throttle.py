@@ -17,6 +17,9 @@ from accounts import keys
 from accounts.models import SignInFailures
 
 
+FORGOTTEN_AT_ONCE = 200  # rows of former failures
+
+
 class Locked(Exception):
     """Too many failures. Even the right password does not open now."""
 
@@ -70,7 +73,8 @@ def take_turns(places: Sequence[Place]) -> None:
 def count(places: Sequence[Place]) -> list[Place]:
     """One more failure at each; returns those that are locked from now on."""
     now, locked = timezone.now(), []
-    SignInFailures.objects.filter(since__lte=now - _memory()).delete()
+    old = SignInFailures.objects.filter(since__lte=now - _memory()).values_list("pk", flat=True)
+    SignInFailures.objects.filter(pk__in=list(old[:FORGOTTEN_AT_ONCE])).delete()
     for place in places:
         row, _ = SignInFailures.objects.select_for_update().get_or_create(place=place.digest, defaults={"since": now})
         row.failures += 1

@@ -104,7 +104,7 @@ def _first(chat: Chat, question: str, language: str, groups: Collection[Group]) 
 def _further(chat: Chat, question: str, language: str) -> Message:
     now = timezone.now()
     title = chat.title or title_of(question)
-    if not Chat.objects.filter(pk=chat.pk).update(updated_at=now, title=title):
+    if not Chat.objects.filter(pk=chat.pk, deleted_at=None).update(updated_at=now, title=title):
         raise Chat.DoesNotExist
     chat.title, chat.updated_at = title, now
     last = chat.messages.aggregate(last=Max("position"))["last"]

@@ -18,8 +18,10 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from accounts import steps
 from accounts.models import Group
-from privategpt.models import Passage, Source, Vector
+from privategpt import sweeping
+from privategpt.models import GONE, UNDO, Passage, Source, Vector
 from privategpt.retrieval.index import Cut, cut_text
 from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import packed
@@ -29,12 +31,13 @@ if TYPE_CHECKING:
     from accounts.models import User
     from privategpt.retrieval.embedding_process import Embedded
 
-UNDO = timedelta(minutes=10)  # for so long a deletion from a page can be undone
 LEASE = timedelta(seconds=30)  # a worker that was silent for so long has lost its source
 ATTEMPTS = 5
 PAUSES = (1, 5, 15, 30)  # seconds before the next attempt at a source
 AT_ONCE = 500  # rows in one statement
+MARKED_AT_ONCE = 25  # sources in one transaction: SQLite writes the whole row anew, with its text
 CLAIM = ("claimed_by", "claimed_until", "attempts")
+AGAIN = "vectorize again"  # holds a source while its vectors go
 FORGOTTEN = "The worker ended each time that it was at work on this source; edit or store it again to try anew."
 
 State = Source.State
@@ -73,6 +76,7 @@ def store(
     source = Source(creator=creator, title=title, content=content, is_public=public)
     if source_id:
         source.id = source_id
+        steps.end(Source.objects.doomed().filter(pk=source_id))  # the rest of a former one under this id
     with transaction_in_turn():
         source.save(force_insert=True)
         _set_groups(source, groups)
@@ -97,7 +101,7 @@ def edit(
     check(title or "", content or "")
     cut = _cut_anew(source, title, content)
     with transaction_in_turn():
-        current = Source.objects.select_for_update().filter(pk=source.pk).first()
+        current = Source.objects.not_deleted().select_for_update().filter(pk=source.pk).first()
         if current is None:
             raise SourceGone
         source.title = current.title if title is None else title
@@ -113,7 +117,7 @@ def edit(
 
 def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | None:
     """What the edited text falls into, when it becomes another one; made anew if somebody edits it meanwhile."""
-    now = Source.objects.filter(pk=source.pk).values_list("title", "content").first()
+    now = Source.objects.not_deleted().filter(pk=source.pk).values_list("title", "content").first()
     if now is None:
         raise SourceGone
     wanted = (now[0] if title is None else title, now[1] if content is None else content)
@@ -123,10 +127,12 @@ def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | N
     return cut_text(*wanted, known={bytes(digest) for digest in known})
 
 
-def delete(source: Source) -> None:
-    """The source with all that was made of it, by the index of its passages."""
-    with transaction_in_turn():
-        Source.objects.filter(pk=source.pk).delete()
+def delete(*sources: Source) -> None:
+    """Out of everybody's sight when this returns, and never to be brought back; the rows go step by step."""
+    for some in steps.portions(sorted(source.pk for source in sources), MARKED_AT_ONCE):
+        with transaction_in_turn():
+            Source.objects.filter(pk__in=some).update(deleted_at=GONE, claimed_by="")
+    sweeping.soon()
 
 
 def put_aside(source: Source) -> None:
@@ -140,30 +146,24 @@ def bring_back(source: Source) -> bool:
     return bool(recent.update(deleted_at=None))
 
 
-def purge() -> None:
-    """Deletes for good what was put aside longer than UNDO ago."""
-    for source in Source.objects.filter(deleted_at__lte=timezone.now() - UNDO).only("pk"):
-        delete(source)
-
-
 def try_again(source: Source) -> None:
     """A source that failed goes back to the worker."""
     with transaction_in_turn():
-        row = _locked().filter(pk=source.pk, state=State.ERROR).first()
+        row = _locked().filter(pk=source.pk, state=State.ERROR, deleted_at=None).first()
         if row:
             _release(row, State.CREATION)
 
 
 def vectorize_again(source: Source) -> None:
     """Its vectors go and are made anew; until then it is found by its words. Whoever is at work on it has lost it."""
-    with transaction_in_turn():
-        row = Source.objects.select_for_update().filter(pk=source.pk).defer("content").first()
-        if row is None:
-            return
-        Vector.objects.filter(passage__source=row).delete()
-        row.passages_done = 0
-        row.save(update_fields=["passages_done"])
-        _release(row, State.CREATION)
+    held = Source.objects.not_deleted().filter(pk=source.pk)
+    until = timezone.now() + LEASE
+    if not held.update(state=State.PROCESSING, claimed_by=AGAIN, claimed_until=until, passages_done=0):
+        return
+    steps.end(Vector.objects.filter(passage__source=source.pk))
+    held.filter(claimed_by=AGAIN).update(
+        state=State.CREATION, state_reason="", claimed_by="", claimed_until=None, attempts=0
+    )
 
 
 def check(*texts: str) -> None:
@@ -212,7 +212,7 @@ def is_waiting() -> bool:
 
 def is_unfinished() -> bool:
     """Whether any source still lacks vectors and is not given up."""
-    return Source.objects.filter(state__in=[State.CREATION, State.PROCESSING]).exists()
+    return Source.objects.not_deleted().filter(state__in=[State.CREATION, State.PROCESSING]).exists()
 
 
 def claim(worker: str) -> Source | None:
@@ -244,7 +244,7 @@ def _waiting(now: datetime) -> models.QuerySet[Source]:
     """Sources without all their vectors that nobody is at work on."""
     # Far later than any claim lasts: the clock was set back since. A little later is one that was just made.
     is_free = Q(claimed_until=None) | Q(claimed_until__lte=now) | Q(claimed_until__gt=now + 2 * LEASE)
-    return Source.objects.filter(is_free, state__in=[State.CREATION, State.PROCESSING])
+    return Source.objects.not_deleted().filter(is_free, state__in=[State.CREATION, State.PROCESSING])
 
 
 def missing(source: Source, embedder: str, limit: int) -> list[Passage]:
@@ -272,11 +272,10 @@ def finish(source: Source, worker: str, embedder: str) -> bool:
         _hold(source, worker)
         if missing(source, embedder, 1):
             return False
-        former = Vector.objects.filter(passage__source=source.pk).exclude(embedder=embedder)
-        Vector.objects.filter(pk__in=list(former.values_list("pk", flat=True))).delete()
         done = Passage.objects.filter(source=source.pk).count()
         Source.objects.filter(pk=source.pk).update(passages_done=done)
         _release(source, State.VECTORIZED)
+    steps.end(Vector.objects.filter(passage__source=source.pk).exclude(embedder=embedder))
     return True
 
 
@@ -309,17 +308,18 @@ def fail(source: Source, worker: str, reason: str) -> None:
 def explain_wait(reason: str) -> None:
     """Says at every waiting source why its vectors do not come."""
     waiting = _waiting(timezone.now()).exclude(state_reason=reason)
-    if pks := list(waiting.values_list("pk", flat=True)[:AT_ONCE]):
-        Source.objects.filter(pk__in=pks).update(state_reason=reason)
+    pks = list(waiting.values_list("pk", flat=True)[:AT_ONCE])
+    for some in steps.portions(pks, MARKED_AT_ONCE):
+        Source.objects.filter(pk__in=some).update(state_reason=reason)
 
 
 def reindex(embedder: str) -> int:
     """Sends every source that lacks vectors of this embedder back to the worker. Returns how many."""
     vectorless = Passage.objects.filter(source=OuterRef("pk")).without_vector(embedder).order_by()
-    done = Source.objects.filter(Exists(vectorless), state__in=[State.VECTORIZED, State.ERROR])
+    done = Source.objects.not_deleted().filter(Exists(vectorless), state__in=[State.VECTORIZED, State.ERROR])
     pks = list(done.order_by().values_list("pk", flat=True))
-    for start in range(0, len(pks), AT_ONCE):
-        Source.objects.filter(pk__in=pks[start : start + AT_ONCE]).update(
+    for some in steps.portions(pks, MARKED_AT_ONCE):
+        Source.objects.filter(pk__in=some).update(
             state=State.CREATION, state_reason="", attempts=0, claimed_by="", claimed_until=None, passages_done=0
         )
     return len(pks)

@@ -36,7 +36,7 @@ def load() -> int:
     pages = _pages()
     changed = sum(_load(name, text, group, known) for name, text in pages.items())
     for name in set(known) - set(pages):
-        changed += Source.objects.filter(pk=_id(name)).count()
+        changed += Source.objects.kept().filter(pk=_id(name)).count()
         _delete(Source(pk=_id(name)))
     note.write_text(json.dumps({name: _digest(text) for name, text in pages.items()}))
     return changed
@@ -66,7 +66,7 @@ def _load(name: str, text: str, group: Group, known: dict[str, str]) -> bool:
 
     match = TITLE.search(text)
     title = match[1].strip() if match else name
-    source = Source.objects.filter(pk=_id(name)).first()
+    source = Source.objects.kept().filter(pk=_id(name)).first()
     if source is None:
         if name in known:
             return False  # an administrator deleted it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
@@ -13,12 +13,17 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
+from accounts import steps
 from accounts.models import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from accounts.models import User
+
+
+UNDO = timedelta(minutes=10)  # for so long the deletion of a source from a page can be undone
+GONE = datetime(1970, 1, 1, tzinfo=UTC)  # as the time of a deletion: never to be undone
 
 
 class SourceQuerySet(models.QuerySet["Source"]):
@@ -33,11 +38,22 @@ class SourceQuerySet(models.QuerySet["Source"]):
         readable = Q(groups__in=groups)
         if user.may_use_public:
             readable |= Q(is_public=True)
-        return self.kept().filter(readable).distinct()
+        return self.not_deleted().filter(readable).distinct()
+
+    def not_deleted(self) -> Self:
+        """Without those that carry the mark; the others may hang on a group that was deleted, see `kept`."""
+        return self.filter(deleted_at=None)
 
     def kept(self) -> Self:
-        """Without those that were deleted and are only there so that it can be undone."""
-        return self.filter(deleted_at=None)
+        """Without those that were deleted: whose rows have yet to go, or are only there so that it can be undone."""
+        tie = Source.groups.through.objects
+        ended = tie.filter(group__deleted_at__isnull=False).values("source")
+        held = tie.filter(group__deleted_at=None).values("source")
+        return self.not_deleted().exclude(Q(is_public=False, pk__in=ended) & ~Q(pk__in=held))
+
+    def doomed(self) -> Self:
+        """Those whose deletion can no longer be undone."""
+        return self.filter(deleted_at__lte=timezone.now() - UNDO)
 
     def among(self, groups: Iterable[int], *, public: bool) -> Self:
         """Those of these groups (by id), and with `public` the public ones. Says nothing about rights."""
@@ -94,6 +110,7 @@ class Source(models.Model):
             models.Index(
                 fields=["updated_at"], condition=Q(state__in=["creation", "processing"]), name="sources_to_embed"
             ),
+            models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="sources_to_purge"),
         )
 
     def __str__(self) -> str:
@@ -218,10 +235,20 @@ class ChatQuerySet(models.QuerySet["Chat"]):
         """One's own that were deleted and can still be brought back."""
         return self.filter(owner=user, deleted_at__gt=timezone.now() - UNDO_TIME)
 
-    def purge(self, most: int = 100) -> int:
-        """Ends deleted chats that nobody brought back in time, at most so many. Returns how many."""
-        gone = self.filter(deleted_at__lte=timezone.now() - UNDO_TIME).values_list("pk", flat=True)[:most]
-        return self.filter(pk__in=list(gone)).delete()[1].get("privategpt.Chat", 0)
+    def doomed(self) -> Self:
+        """Those whose deletion can no longer be undone."""
+        return self.filter(deleted_at__lte=timezone.now() - UNDO_TIME)
+
+    def there(self) -> Self:
+        """For administrators: without those that are gone for good, or whose owner is."""
+        return self.filter(Q(deleted_at=None) | Q(deleted_at__gt=timezone.now() - UNDO_TIME), owner__deleted_at=None)
+
+    def remove(self) -> int:
+        """Out of sight for good; the rows go step by step (`sweeping`). Returns how many."""
+        doomed = list(self.order_by().values_list("pk", flat=True))
+        for some in steps.portions(doomed, 500):
+            Chat.objects.filter(pk__in=some).update(deleted_at=GONE)
+        return len(doomed)
 
 
 class Chat(models.Model):
@@ -295,9 +322,11 @@ class MessageQuerySet(models.QuerySet["Message"]):
         is_free = Q(claimed_until=None) | Q(claimed_until__lt=now) | Q(claimed_until__gt=now + 2 * ANSWER_LEASE)
         return self.under_way().filter(is_free)
 
-    def fail(self) -> int:
-        """Ends lost answers; what was written of them stays. Returns how many."""
-        return self.update(state=Message.State.FAILED, error=LOST, claimed_until=None, finished_at=timezone.now())
+    def fail(self, most: int = 200) -> int:
+        """Ends lost answers, at most so many; what was written of them stays. Returns how many."""
+        some = list(self.order_by().values_list("pk", flat=True)[:most])
+        ended = self.filter(pk__in=some)
+        return ended.update(state=Message.State.FAILED, error=LOST, claimed_until=None, finished_at=timezone.now())
 
 
 class Message(models.Model):

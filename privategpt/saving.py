@@ -181,7 +181,8 @@ def _write(save: Save) -> bool:
     if save.citations:
         # Sources that went away since they were found take their citations with them.
         wanted = {row.source_id for row in save.citations}
-        alive = set(Source.objects.filter(pk__in=wanted).values_list("pk", flat=True))
+        doomed = Source.objects.doomed().values("pk")
+        alive = set(Source.objects.filter(pk__in=wanted).exclude(pk__in=doomed).values_list("pk", flat=True))
         rows = [row for row in save.citations if row.source_id in alive]
         Citation.objects.bulk_create(rows, ignore_conflicts=True)
     if save.cited:

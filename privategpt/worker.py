@@ -16,9 +16,9 @@ from typing import Protocol
 
 from django.db import DatabaseError, close_old_connections, connection
 
-from privategpt import figures, ingest
+from privategpt import figures, ingest, sweeping
 from privategpt.llm import relay_status
-from privategpt.models import Chat, Message, Source
+from privategpt.models import Message, Source
 from privategpt.pulse import Pulse
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import BATCH, Embedded
@@ -34,6 +34,7 @@ LONGEST_WAIT = 30.0
 COUNT = 30.0  # seconds between two looks for hours to be counted for the dashboard
 STUCK = 900.0  # seconds: three of the longest batches
 TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for what was deleted
+SWEEP = 4.0  # seconds that a look gives to the rows of what was deleted, in small steps
 PROBE = "Is anybody there?"
 
 
@@ -100,14 +101,15 @@ class Worker:
                 break
             if source.claimed_by and not self._embed(source, embedder):
                 embedder = ""
+            self._tidy()  # the backlog may be long
         return True
 
     def _tidy(self) -> None:
         if time.monotonic() - self._tidied > TIDY:
             self._tidied = time.monotonic()
-            Message.objects.lost().fail()
-            ingest.purge()
-            Chat.objects.purge()
+            while Message.objects.lost().fail():
+                continue
+            sweeping.sweep(SWEEP)
             index().tend()
         if time.monotonic() - self._counted > COUNT:
             self._counted = time.monotonic()
@@ -145,6 +147,7 @@ class Worker:
                 raise EmbedderUnavailable("The embedder changed while the source was being embedded.")
             ingest.keep(source, self.name, rows, vectors)
             self.progress.passages += len(rows)
+            self._tidy()  # the source may be long
         ingest.give_back(source, self.name)
 
 

@@ -101,7 +101,7 @@ class Stock:
 
 
 def _sources() -> list[tuple[str, int, int, int]]:
-    rows = Source.objects.order_by().values_list("state")
+    rows = Source.objects.kept().order_by().values_list("state")
     figures = rows.annotate(count=Count("pk"), all=Sum("passages_total"), done=Sum("passages_done"))
     return [(state, count, passages or 0, done or 0) for state, count, passages, done in figures]
 

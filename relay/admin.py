@@ -81,14 +81,11 @@ class AgentAdmin(AuditedAdmin[Agent]):
         here = When(pk__in=list(connected()), then=Value(1))
         return Agent.objects.annotate(is_here=Case(here, default=Value(0), output_field=IntegerField()))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def delete_some(self, request: HttpRequest, some: list[Any]) -> None:
         """Without its row nobody could send an agent away, so it goes along."""
-        ids = [agent.pk for agent in queryset]
+        ids = [agent.pk for agent in some]
         transaction.on_commit(lambda: hang_up(ids))
-        super().delete_queryset(request, queryset)
-
-    def delete_model(self, request: HttpRequest, obj: Agent) -> None:
-        self.delete_queryset(request, Agent.objects.filter(pk=obj.pk))
+        super().delete_some(request, some)
 
     # -- columns --------------------------------------------------------------------------------
 
@@ -194,14 +191,11 @@ class ConversationAdmin(AuditedAdmin[Conversation]):
     def unused_for(self, row: Conversation) -> str:
         return timesince(row.used_at)
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def delete_some(self, request: HttpRequest, some: list[Any]) -> None:
         """Memory must not forget before the rows are gone: it would learn them anew."""
-        owners = {str(row.owner_id or "") for row in queryset}
+        owners = {str(row.owner_id or "") for row in some}
         transaction.on_commit(lambda: forget(owners))
-        super().delete_queryset(request, queryset)
-
-    def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
-        self.delete_queryset(request, Conversation.objects.filter(pk=obj.pk))
+        super().delete_some(request, some)
 
 
 # -- the relay's memory belongs to its loop, so what changes it is done there -----------------------

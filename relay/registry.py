@@ -10,6 +10,7 @@ from channels.db import database_sync_to_async
 from django.db import connection, transaction
 from django.db.models import Q
 
+from accounts import steps
 from accounts.models import Token
 from relay.frames import LONGEST_ID
 from relay.models import AGENT_KEPT, ANSWER_KEPT, USELESS_AGENT_KEPT, Agent, Conversation, StoredAnswer
@@ -141,9 +142,9 @@ async def tidy(conversation_days: float) -> None:
 
 def _tidy(conversation_days: float) -> None:
     now = datetime.now(UTC)
-    StoredAnswer.objects.filter(created_at__lt=now - ANSWER_KEPT).delete()
-    Conversation.objects.all().stale(conversation_days).delete()
-    Agent.objects.filter(seen_at__lt=now - AGENT_KEPT).delete()
+    steps.end(StoredAnswer.objects.filter(created_at__lt=now - ANSWER_KEPT))
+    steps.end(Conversation.objects.all().stale(conversation_days))
+    steps.end(Agent.objects.filter(seen_at__lt=now - AGENT_KEPT))
     # An agent that keeps no id comes under a new one each time, and nobody will ask for the old ones.
     useless = Agent.objects.filter(seen_at__lt=now - USELESS_AGENT_KEPT, served=0, is_resting=False)
-    useless.exclude(pk__in=Conversation.objects.values("agent_id")).delete()
+    steps.end(useless.exclude(pk__in=Conversation.objects.values("agent_id")))

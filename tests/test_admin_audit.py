@@ -7,6 +7,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Group, Token, User
+from privategpt import sweeping
 from relay.models import Agent, Conversation
 from tests.admin_site import act, administrator, page, signed_in, staff, user_fields
 from tests.conftest import PASSWORD
@@ -102,6 +103,7 @@ def test_the_rows_stay_when_their_actor_is_deleted(client: Client, root: User, d
     member = staff("users")
     signed_in(member).post(page(Group, "add"), {"name": "Readers"})
     client.post(page(User, "delete", member.pk), {"post": "yes"})
+    assert sweeping.sweep(10)
     entry = AuditEntry.objects.get(action="add group")
     assert (entry.actor, entry.actor_name) == (None, "staff@example.org")
 

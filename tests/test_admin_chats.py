@@ -9,7 +9,7 @@ from django.urls import NoReverseMatch, reverse
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from accounts.models import AuditEntry, User
-from privategpt import answers
+from privategpt import answers, sweeping
 from privategpt.models import Chat, Message
 from tests.admin_site import act, administrator, page, signed_in, staff
 
@@ -53,6 +53,7 @@ def test_deleting_says_no_word_and_leaves_none_in_the_logs(chat: Chat) -> None:
     shown = act(client, "delete_selected", [chat]).content.decode()
     assert not any(word in shown for word in WORDS)
     act(client, "delete_selected", [chat], post="yes")
+    assert sweeping.sweep(10)
     assert not Chat.objects.exists()
     assert "second key" not in LogEntry.objects.get().object_repr
     entry = AuditEntry.objects.get()
@@ -140,7 +141,7 @@ def test_deleting_ends_the_answer_that_is_under_way(
     with django_capture_on_commit_callbacks(execute=True):
         signed_in(administrator()).post(page(Chat, "delete", chat.pk), {"post": "yes"})
     assert stopped == [message.pk]
-    assert not Chat.objects.exists()
+    assert not Chat.objects.there().exists()
 
 
 def test_the_text_of_a_long_chat_comes_in_pages(

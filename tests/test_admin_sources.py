@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission
 
 from accounts.models import AuditEntry, Group, User
-from privategpt import ingest
+from privategpt import ingest, sweeping
 from privategpt.models import Passage, Source, Vector
 from tests.admin_site import act, administrator, page, signed_in, staff
 
@@ -92,6 +92,7 @@ def test_the_text_cannot_be_changed_here(source: Source) -> None:
 def test_deleting_leaves_nothing_behind_but_its_row_in_the_log(source: Source) -> None:
     client = signed_in(administrator())
     assert client.post(page(Source, "delete", source.pk), {"post": "yes"}).status_code == 302
+    assert sweeping.sweep(10)
     assert not Source.objects.exists()
     assert not Passage.objects.exists()
     assert AuditEntry.objects.get().action == "delete source"

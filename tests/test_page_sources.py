@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Group, User
-from privategpt import ingest
-from privategpt.models import Passage, Source
+from privategpt import ingest, sweeping
+from privategpt.models import UNDO, Passage, Source
 from privategpt.reading import read
 from privategpt.retrieval.passages import passages
 from tests.pages import browser, text
@@ -219,11 +219,11 @@ def test_a_deleted_source_is_gone_at_once_and_comes_back_as_it_was(tides: Source
 def test_after_a_while_it_is_deleted_for_good(tides: Source, alice: User) -> None:
     client = browser(alice)
     client.post(f"/sources/{tides.pk}/delete")
-    ingest.purge()
+    sweeping.sweep(10)
     assert Source.objects.exists()
-    Source.objects.update(deleted_at=timezone.now() - ingest.UNDO - timedelta(seconds=1))
+    Source.objects.update(deleted_at=timezone.now() - UNDO - timedelta(seconds=1))
     assert "too late" in text(client.post(f"/sources/{tides.pk}/undo", follow=True))
-    ingest.purge()
+    sweeping.sweep(10)
     assert not Source.objects.exists()
     assert not Passage.objects.exists()
 

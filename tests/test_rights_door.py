@@ -17,14 +17,13 @@ ASKED_BY_PEOPLE = sorted(
 )
 
 # Of the manager's verbs: those that look at rights, and those that only make or tidy.
-GOOD = {"Source": {"visible_to"}, "Chat": {"visible_to", "restorable_by", "create", "purge"}}
+GOOD = {"Source": {"visible_to"}, "Chat": {"visible_to", "restorable_by", "create"}}
 # Whoever needs more stands here with the reason.
 KNOWN = {
     ("pages/bench.py", "Source.all"): "what a superuser's test bench counts as withheld",
     ("management/commands/explain.py", "Source.all"): "what `explain` counts as withheld",
     ("pages/keeping.py", "Source.exclude"): "a deleted source is visible to nobody; `may_change` follows",
     ("answers.py", "Chat.filter"): "by the id of a chat whose owner was compared; it writes",
-    ("api/chats.py", "Chat.filter"): "by ids that `visible_to` gave; it deletes",
     ("pages/dashboard.py", "Source.kept"): "counts for administrators; titles go through `visible_to`",
     ("pages/guide.py", "Source.kept"): "whether there is any, for administrators",
     ("management/commands/reindex.py", "Source.aggregate"): "progress, for whoever runs the server",

@@ -23,13 +23,12 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.admin_audit import AuditedAdmin, actor
-from privategpt import answers, withheld
+from privategpt import answers, sweeping, withheld
 from privategpt.models import Chat, Message, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from django.contrib.admin.models import LogEntry
     from django.db.models import Model
 
 A_PAGE = 50  # questions of a chat's text
@@ -53,6 +52,7 @@ class ChatAdmin(AuditedAdmin[Chat]):
     search_fields = ("owner__email", "owner__name")
     ordering = ("-updated_at",)
     fields = (*list_display, "text")
+    only_marks = True
 
     # -- who may do what ------------------------------------------------------------------------
 
@@ -75,7 +75,7 @@ class ChatAdmin(AuditedAdmin[Chat]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Chat]:
         counted = Message.objects.filter(chat=OuterRef("pk")).order_by().values("chat")
         number = Subquery(counted.annotate(number=Count("pk")).values("number"))
-        found: Any = Chat.objects.annotate(questions=Coalesce(number, 0)).defer("title")
+        found: Any = Chat.objects.there().annotate(questions=Coalesce(number, 0)).defer("title")
         return found.select_related("owner").prefetch_related("groups").order_by(*self.ordering)  # type: ignore[no-any-return]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -85,8 +85,8 @@ class ChatAdmin(AuditedAdmin[Chat]):
         found = super().get_object(request, object_id, from_field)
         return _untitled([found])[0] if found else None
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
-        return super().log_deletions(request, _untitled(queryset))  # type: ignore[arg-type]
+    def log_deleted(self, request: HttpRequest, some: list[Chat]) -> None:
+        super().log_deleted(request, _untitled(some))
 
     def record(self, request: HttpRequest, verb: str, obj: Model, detail: str = "") -> None:
         owner = obj.owner if isinstance(obj, Chat) else ""
@@ -161,15 +161,13 @@ class ChatAdmin(AuditedAdmin[Chat]):
         names = [f"{chat.pk} ({chat.owner})" for chat in chats]
         return names, counts, set() if managed else {self.opts.verbose_name}, []
 
-    def delete_model(self, request: HttpRequest, obj: Chat) -> None:
-        self.delete_queryset(request, Chat.objects.filter(pk=obj.pk))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def delete_some(self, request: HttpRequest, some: list[Any]) -> None:
         """Answers that are under way end with their chat."""
-        chats = [chat.pk for chat in queryset]
+        chats = [chat.pk for chat in some]
         under_way = list(Message.objects.filter(chat__in=chats).under_way().values_list("pk", flat=True))
-        Chat.objects.filter(pk__in=chats).delete()
+        Chat.objects.filter(pk__in=chats).remove()
         transaction.on_commit(lambda: _stop(under_way))
+        sweeping.soon()
 
 
 def _untitled(chats: Iterable[Any]) -> list[Chat]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
 from accounts.addresses import peer
 from accounts.admin import GroupAdmin
-from accounts.admin_audit import AuditedAdmin, actor
+from accounts.admin_audit import actor
 from accounts.models import Group
 from accounts.people import Actor
 from privategpt import knowledge
-
-if TYPE_CHECKING:
-    from django.contrib.admin.models import LogEntry
 
 admin.site.unregister(Group)  # registered by accounts, which knows nothing of sources
 
@@ -26,16 +22,15 @@ admin.site.unregister(Group)  # registered by accounts, which knows nothing of s
 class GroupOfSourcesAdmin(GroupAdmin):
     """Deletes a group as contract 2 does: together with the sources that only its members could read."""
 
-    def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        knowledge.delete_group(self._actor(request), obj)
+    only_marks = True
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        for group in queryset:
-            self.delete_model(request, group)
+    def delete_some(self, request: HttpRequest, some: list[Group]) -> None:
+        for group in some:
+            knowledge.delete_group(self._actor(request), group)
 
-    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Group]) -> list[LogEntry]:
+    def log_deleted(self, request: HttpRequest, some: list[Group]) -> None:
         """The act writes its own row of the audit log, with the number of sources."""
-        return super(AuditedAdmin, self).log_deletions(request, queryset)
+        self.log_as_django(request, some)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """The confirmation says how many sources go as well; their titles may not be the administrator's to read."""

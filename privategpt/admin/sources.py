@@ -78,6 +78,8 @@ class SourceAdmin(AuditedAdmin[Source]):
         *("passages_total", "passages_done", "created_at", "updated_at", "place"),
     )
     actions = ("vectorize_again",)
+    acts_in_steps = ("delete_selected", "vectorize_again")
+    only_marks = True
 
     # -- who may do what ------------------------------------------------------------------------
 
@@ -163,12 +165,8 @@ class SourceAdmin(AuditedAdmin[Source]):
         refused = set() if _may_change(request, sources) else {self.opts.verbose_name}
         return [self.shown_title(source) for source in sources], counts, refused, []
 
-    def delete_model(self, request: HttpRequest, obj: Source) -> None:
-        ingest.delete(obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for source in queryset:
-            ingest.delete(source)
+    def delete_some(self, request: HttpRequest, some: list[Any]) -> None:
+        ingest.delete(*some)
 
 
 def _may_change(request: HttpRequest, sources: Iterable[Source]) -> bool:

@@ -13,7 +13,7 @@ from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from privategpt import answers
+from privategpt import answers, sweeping
 from privategpt.api import envelope, idempotency, streaming
 from privategpt.api.answer import answered, citations, final, shape_messages, wants_objects
 from privategpt.api.base import ApiView, found_id, in_thread, page_of
@@ -261,12 +261,11 @@ def _deleted(view: ApiView, chat: str | None) -> list[UUID]:
     chats = view.caller.chats()
     if chat is not None:
         chats = chats.filter(pk=found_id(chat))
-    doomed = list(chats.values_list("pk", flat=True))
-    if chat is not None and not doomed:
-        raise envelope.not_found()
-    unfinished = Message.objects.filter(chat__in=doomed, state__in=UNFINISHED)
+    unfinished = Message.objects.filter(chat__in=chats.order_by().values("pk"), state__in=UNFINISHED)
     under_way = list(unfinished.values_list("pk", flat=True))
-    Chat.objects.filter(pk__in=doomed).delete()
+    if not chats.remove() and chat is not None:
+        raise envelope.not_found()
+    sweeping.soon()
     return under_way
 
 

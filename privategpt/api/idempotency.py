@@ -22,6 +22,7 @@ from privategpt.writing import transaction_in_turn
 
 KEPT = timedelta(hours=24)
 LONGEST_KEY = 255
+FORGOTTEN_AT_ONCE = 100
 Made = dict[str, str]
 
 
@@ -37,7 +38,8 @@ def once(caller: Caller, request: HttpRequest, raw: bytes, make: Callable[[], Ma
     if not 0 < len(key) <= LONGEST_KEY:
         raise Refusal(400, f"An Idempotency-Key has 1 to {LONGEST_KEY} characters.")
     place, wanted = _place(caller, key), _digest(f"{request.method} {request.path}\n".encode() + raw)
-    StoredReply.objects.filter(owner=caller.user, created_at__lte=timezone.now() - KEPT).delete()
+    old = StoredReply.objects.filter(owner=caller.user, created_at__lte=timezone.now() - KEPT)
+    StoredReply.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])).delete()
     return _kept(caller, place, wanted) or _make(caller, place, wanted, make)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from accounts import steps
 from accounts.people import Taken
 from privategpt.api.base import ApiView, found_id, page_of
 from privategpt.api.envelope import invalid
@@ -111,6 +112,7 @@ class OneScenario(_Keeping):
     def delete(self, scenario: str) -> dict[str, Any]:
         """Deletes it; chats that asked with it go on without."""
         found = self.caller.scenarios().get(pk=found_id(scenario))
+        steps.loosen(Scenario, [found.pk])  # its chats may be many
         with transaction.atomic():
             self.caller.actor.record("delete scenario", found)
             found.delete()

@@ -212,7 +212,7 @@ def shape(source: Source) -> dict[str, Any]:
         "stateReason": source.state_reason,
         "progress": {"done": source.passages_done, "total": source.passages_total},
         "language": source.language,
-        "creator": {"email": creator.email if creator else "", "name": creator.name if creator else ""},
+        "creator": {"email": (creator and creator.email) or "", "name": creator.name if creator else ""},
         "createdAt": moment(source.created_at),
         "updatedAt": moment(source.updated_at),
     }

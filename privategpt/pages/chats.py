@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from privategpt import answers, withheld
+from privategpt import answers, sweeping, withheld
 from privategpt.models import Chat, Message, Source
 from privategpt.pages import asking, history
 from privategpt.pages.asking import QuestionForm
@@ -288,7 +288,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     for message in chat.messages.all().under_way():
         answers.stop(message.pk)
     chat.remove()
-    Chat.objects.purge()
+    sweeping.soon()
     return redirect(f"{reverse('home')}?deleted={chat.pk}")
 
 

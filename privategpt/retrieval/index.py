@@ -22,7 +22,7 @@ MINORITY = 0.02  # a language with a smaller share of the passages is searched b
 STALE = 60.0  # seconds that the shares of the languages are believed
 SETTLING = 5.0  # seconds, while passages are being added
 FEW = 5_000  # passages; with fewer of them everything is counted anew
-REBUILT_AT_ONCE = 500
+REBUILT_AT_ONCE = 100  # passages in one transaction
 
 Visible = QuerySet[Source]
 

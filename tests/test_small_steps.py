@@ -1,0 +1,236 @@
+"""Many rows at once: out of sight in one short transaction, gone in small ones, between which everybody writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.utils import timezone
+
+from accounts import steps
+from accounts.models import AuditEntry, Group, Session, Token, User
+from privategpt import ingest, sweeping
+from privategpt.models import Chat, Citation, Message, Passage, Scenario, Source, Vector
+from relay import registry
+from relay.models import Conversation
+from tests.admin_site import act, administrator, page, signed_in
+from tests.answering import group, source
+from tests.transactions import Ended, Transactions, recorded
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MANY = 120
+MOST = 2 * steps.MOST  # rows in one transaction: a step, and what a little deletion takes along
+
+
+@pytest.fixture(autouse=True)
+def nothing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever deletes has no time for the rows, as with thousands of them; and a step is what a slow machine takes."""
+    monkeypatch.setattr(sweeping, "BRIEF", 0.0)
+    monkeypatch.setattr(steps, "SHORT", 0.0)
+
+
+@pytest.fixture
+def tea(alice: User) -> Group:
+    return group("tea", alice)
+
+
+def sources(count: int, *groups: Group) -> list[Source]:
+    return [
+        source(f"Book {number}", f"# Book {number}\n\nOf tea and leaf {number}.", *groups) for number in range(count)
+    ]
+
+
+def chats(owner: User, count: int, held: Source | None = None) -> None:
+    made = Chat.objects.bulk_create(Chat(owner=owner, title=f"Chat {number}") for number in range(count))
+    rows = [Message(chat=chat, position=n, question="?", state="complete") for chat in made for n in range(3)]
+    Message.objects.bulk_create(rows)
+    if held:
+        Citation.objects.bulk_create(
+            Citation(message=row, source=held, number=1, start=0, end=1, context="x", score=1) for row in rows
+        )
+
+
+def conversations(owner: User, count: int) -> None:
+    now = timezone.now()
+    Conversation.objects.bulk_create(
+        Conversation(owner=owner, conversation_id=f"c{n}", agent_id="a", created_at=now, used_at=now)
+        for n in range(count)
+    )
+
+
+def api(user: User) -> Any:
+    _, key = Token.objects.issue(Token.Kind.API, user)
+    return {"HTTP_AUTHORIZATION": f"Bearer {key}"}
+
+
+def are_small(found: Transactions) -> None:
+    assert max(found.rows, default=0) <= MOST, found.rows
+    assert found.bystander == len(found.rows)
+
+
+def swept() -> Transactions:
+    """All of it gone, in small steps, with a bystander who writes between them."""
+    with recorded() as found:
+        assert sweeping.sweep(600)
+    are_small(found)
+    return found
+
+
+def test_a_group_of_many_sources_is_out_of_sight_at_once_and_gone_step_by_step(tea: Group, alice: User) -> None:
+    sources(MANY, tea)
+    milk = group("milk", alice)
+    both = source("Both", "Tea with milk.", tea, milk)
+    alice.roles = ["users", "documents", "analytics"]
+    alice.save()
+    client, key = Client(), api(alice)
+    with recorded() as found:
+        reply = client.delete("/api/v1/groups", {"groupName": "tea"}, content_type="application/json", **key)
+    assert reply.status_code == 200
+    are_small(found)
+    assert Source.objects.filter(title__startswith="Book").exists(), (
+        "nothing is left to be swept: the test says nothing"
+    )
+    assert list(Source.objects.visible_to(alice)) == list(Source.objects.kept()) == [both]
+    assert client.get("/api/v1/sources", **key).json()["data"]["sources"][0]["title"] == "Both"
+    assert "tea" not in client.get("/api/v1/groups", **key).json()["data"]["assignableGroups"]
+    made = client.post("/api/v1/groups", {"groupName": "tea"}, content_type="application/json", **key)
+    assert made.status_code in {200, 201}, "its name is free"
+    assert len(swept().rows) > 3
+    assert list(Source.objects.all()) == [both]
+    assert Passage.objects.filter(source=both).exists()
+    assert not Passage.objects.exclude(source=both).exists()
+    assert Group.everything.count() == 2
+
+
+def test_all_chats_are_flushed_at_once_and_gone_step_by_step(alice: User, bob: User) -> None:
+    held = source("Book", "Of tea.")
+    chats(alice, MANY, held)
+    chats(bob, 2, held)
+    client, key = Client(), api(alice)
+    with recorded() as found:
+        assert client.delete("/api/v1/chats/flush", **key).status_code == 200
+    are_small(found)
+    assert client.get("/api/v1/chats", **key).json()["data"]["chats"] == []
+    assert not Chat.objects.restorable_by(alice).exists()
+    assert "Chat 1" not in signed_in(alice).get("/").content.decode()
+    assert signed_in(administrator()).get(page(Chat, "changelist")).context["cl"].result_count == 2
+    swept()
+    assert Chat.objects.count() == 2
+    assert Citation.objects.count() == Message.objects.count() == 6
+
+
+def test_a_sweep_that_was_killed_goes_on_at_the_next_start(alice: User, tea: Group) -> None:
+    chats(alice, MANY, sources(MANY, tea)[0])
+    alice.roles = ["users"]
+    alice.save()
+    key = api(alice)
+    Client().delete("/api/v1/groups", {"groupName": "tea"}, content_type="application/json", **key)
+    Client().delete("/api/v1/chats/flush", **key)
+    for last in (1, 2, 5):
+        with pytest.raises(Ended), recorded(last=last):
+            sweeping.sweep(600)
+        assert not Source.objects.kept().exists()
+        assert not Chat.objects.visible_to(alice).exists()
+    swept()
+    assert not Source.objects.exists()
+    assert not Message.objects.exists()
+
+
+def test_a_user_who_is_deleted_in_the_admin_site(alice: User) -> None:
+    held = source("Book", "Of tea.")
+    Source.objects.update(creator=alice)
+    chats(alice, MANY, held)
+    conversations(alice, MANY)
+    browser, key = signed_in(alice), api(alice)
+    client = signed_in(administrator())
+    with recorded() as found:
+        assert client.post(page(User, "delete", alice.pk), {"post": "yes"}).status_code == 302
+    are_small(found)
+    assert Message.objects.exists(), "nothing is left to be swept: the test says nothing"
+    assert not User.objects.filter(pk=alice.pk).exists()
+    client.get(page(User, "changelist"))  # says that it was deleted
+    assert "alice" not in client.get(page(User, "changelist")).content.decode()
+    assert client.get(page(Chat, "changelist")).context["cl"].result_count == 0
+    assert client.get(page(Token, "changelist")).context["cl"].result_count == 0
+    assert Client().get("/api/v1/chats", **key).status_code == 401
+    assert browser.get("/").status_code == 302
+    User.objects.create_user("alice@example.org", "another long password")  # the address is free
+    swept()
+    assert not Message.objects.exists()
+    assert Source.objects.get().creator is None
+    assert not Session.objects.filter(user=alice.pk).exists()
+    assert User.everything.count() == 2
+
+
+@pytest.mark.parametrize("way", ["sources", "chats", "conversations", "scenarios"])
+def test_the_delete_action_over_many_rows(way: str, alice: User, tea: Group) -> None:
+    made: dict[str, Callable[[], object]] = {
+        "sources": lambda: sources(MANY, tea),
+        "chats": lambda: chats(alice, MANY),
+        "conversations": lambda: conversations(alice, MANY),
+        "scenarios": lambda: asked_with(Scenario.objects.create(name="s", description="d"), alice),
+    }
+    made[way]()
+    model = {"sources": Source, "chats": Chat, "conversations": Conversation, "scenarios": Scenario}[way]
+    client, doomed = signed_in(administrator()), list(model._default_manager.all())
+    with recorded() as found:
+        act(client, "delete_selected", doomed, post="yes", select_across="1")
+    are_small(found)
+    assert client.get(page(model, "changelist")).context["cl"].result_count == 0
+    assert AuditEntry.objects.filter(action__startswith="delete").count() == len(doomed)
+    assert LogEntry.objects.count() == len(doomed)
+    swept()
+    assert not model._default_manager.exists()
+
+
+def asked_with(scenario: Scenario, owner: User) -> None:
+    Chat.objects.bulk_create(Chat(owner=owner, title=f"Chat {n}", scenario=scenario) for n in range(10 * MANY))
+
+
+def test_a_scenario_with_many_chats_goes_in_small_steps(alice: User) -> None:
+    alice.roles = ["system"]
+    alice.save()
+    scenario = Scenario.objects.create(name="s", description="d", owner=alice)
+    asked_with(scenario, alice)
+    with recorded() as found:
+        assert Client().delete(f"/api/v1/scenarios/{scenario.pk}", **api(alice)).status_code == 200
+    are_small(found)
+    assert not Chat.objects.exclude(scenario=None).exists()
+
+
+def test_vectors_of_a_long_source_are_made_anew_in_small_steps(tea: Group) -> None:
+    long = source("Long", "\n\n".join(f"# Part {n}\n\n{'Leaf of tea. ' * 20}" for n in range(3 * steps.MOST)), tea)
+    rows = Passage.objects.filter(source=long)
+    Vector.objects.bulk_create(Vector(passage=row, embedder="e", data=b"") for row in rows)
+    with recorded() as found:
+        ingest.vectorize_again(long)
+    are_small(found)
+    assert not Vector.objects.exists()
+    assert ingest.claim("worker") == long
+
+
+def test_what_the_relay_forgets_goes_in_small_steps(alice: User) -> None:
+    conversations(alice, 10 * MANY)
+    Conversation.objects.update(used_at=timezone.now() - timedelta(days=9))
+    with recorded() as found:
+        registry._tidy(1)
+    are_small(found)
+    assert not Conversation.objects.exists()
+
+
+def test_a_deleted_source_is_neither_edited_nor_embedded_nor_cited(tea: Group, alice: User) -> None:
+    one = source("Book", "Of tea.", tea)
+    ingest.delete(one)
+    with pytest.raises(ingest.SourceGone):
+        ingest.edit(one, title="Back")
+    assert ingest.claim("worker") is None
+    assert not ingest.bring_back(one)
+    ingest.vectorize_again(one)
+    assert Client().patch(
+        f"/api/v1/sources/{one.pk}", {"title": "Back"}, content_type="application/json", **api(alice)
+    ).status_code in {403, 404}
