@@ -70,6 +70,7 @@ LAYERS = {
             "saving",
             "writing",
             "orphan",
+            "file_kinds",
             "waking",
             "tally",
         },
