@@ -94,6 +94,9 @@ class TokenAdmin(AuditedAdmin[Token]):
     actions = ("revoke",)
     secret_fields = ("digest", "sealed")
 
+    class Media:
+        js = ("js/choices.js",)
+
     # -- who may do what: a token is as good as its user ------------------------------------------
 
     def has_change_permission(self, request: HttpRequest, obj: Token | None = None) -> bool:

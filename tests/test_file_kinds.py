@@ -102,7 +102,9 @@ def test_a_dropped_file_is_named_and_nothing_is_stored(alice: User, engineering:
 def test_it_is_said_in_the_readers_language(alice: User, engineering: Group) -> None:
     alice.language = "de"
     alice.save()
-    assert "Das ist ein PDF-Dokument; solche Dateien können noch nicht gelesen werden." in text(drop(alice, engineering, PDF))
+    assert "Das ist ein PDF-Dokument; solche Dateien können noch nicht gelesen werden." in text(
+        drop(alice, engineering, PDF)
+    )
 
 
 @pytest.mark.parametrize("content", [PDF.decode(), "{\\rtf1 Hello}", "PK\ufffd" * 99, "a\x01\x02b" * 99])
