@@ -94,6 +94,9 @@ class TokenAdmin(AuditedAdmin[Token]):
     autocomplete_fields = ("user",)
     actions = ("revoke",)
 
+    class Media:
+        js = ("js/choices.js",)
+
     # -- who may do what: a token is as good as its user ------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:

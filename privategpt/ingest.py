@@ -16,11 +16,11 @@ from uuid import UUID
 from django.db import connection, models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Greatest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts import steps
 from accounts.models import Group
-from privategpt import sweeping
+from privategpt import file_kinds, sweeping
 from privategpt.models import GONE, UNDO, Passage, Source, Vector
 from privategpt.retrieval.index import Cut, cut_text
 from privategpt.retrieval.indexes import index
@@ -49,6 +49,15 @@ class GroupGone(Exception):
 
 class Unstorable(ValueError):
     """The text holds what no database stores: half a surrogate pair, or NUL."""
+
+
+class NoText(Unstorable):
+    """Bytes of some other kind of file, sent as if they were a text."""
+
+    def __init__(self, kind: str) -> None:
+        with translation.override("en"):
+            super().__init__(file_kinds.refusal(kind))
+        self.kind = kind
 
 
 class SourceGone(Exception):
@@ -87,7 +96,8 @@ def store(
 
 def prepare(title: str, content: str) -> Cut:
     """The text in passages, for `store`. Raises Unstorable."""
-    check(title, content)
+    check(title)
+    check_content(content)
     return cut_text(title, content)
 
 
@@ -98,7 +108,8 @@ def edit(
 
     Raises SourceGone, GroupGone, Unstorable.
     """
-    check(title or "", content or "")
+    check(title or "")
+    check_content(content or "")
     cut = _cut_anew(source, title, content)
     with transaction_in_turn():
         current = Source.objects.not_deleted().select_for_update().filter(pk=source.pk).first()
@@ -175,6 +186,15 @@ def check(*texts: str) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise Unstorable("The text holds half a surrogate pair, which is no character.") from None
+
+
+def check_content(content: str) -> None:
+    """The same for a source's text, which may be no text at all. Raises Unstorable, NoText."""
+    kind = file_kinds.no_text(content.encode("utf-8", "surrogatepass"))
+    if kind in {"", "data"}:
+        check(content)  # whose sentence names the character
+    if kind:
+        raise NoText(kind)
 
 
 def _locked() -> models.QuerySet[Source]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -11,6 +12,7 @@ from django.utils.decorators import method_decorator
 from django.views.generic import View
 
 METHODS = ("get", "post", "patch", "delete")
+PLAIN = str.maketrans("/{}", "---")  # of a path, in the name of its place on the page
 
 
 @method_decorator(login_required, name="dispatch")
@@ -26,7 +28,9 @@ class Docs(View):
     """The same to be read."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        return render(request, "api_docs.html", {"document": document(), "sections": sections(document())})
+        address = request.build_absolute_uri("/").rstrip("/")
+        shown = {"here": "docs", "document": document(), "sections": sections(document()), "address": address}
+        return render(request, "api_docs.html", shown)
 
 
 def document() -> dict[str, Any]:
@@ -59,8 +63,32 @@ def _shown(found: dict[str, Any], path: str, method: str, operation: dict[str, A
         for each in operation.get("parameters", ())
         if each["in"] == "query"
     ]
-    about = operation.get("description", "")
-    return {"path": path, "method": method.upper(), "about": about, "fields": fields, "asked": asked}
+    return {
+        "id": f"{method}{path.translate(PLAIN)}",
+        "path": path,
+        "short": path.removeprefix("/api/v1"),
+        "method": method.upper(),
+        "about": operation.get("description", ""),
+        "fields": fields,
+        "asked": asked,
+        "curl": _curl(path, method, schema),
+    }
+
+
+def _curl(path: str, method: str, schema: dict[str, Any]) -> str:
+    """A call as one would type it, with the fields that it cannot do without."""
+    parts = ["curl", *(["-X", method.upper()] if method not in {"get", "post"} else []), f'"$URL{path}"']
+    parts.append('-H "Authorization: Bearer $TOKEN"')
+    needed = {name: _example(schema["properties"][name]) for name in schema.get("required", ())}
+    if method == "post" or needed:
+        parts.append(f"-d '{json.dumps(needed, ensure_ascii=False)}'")
+    return " ".join(parts)
+
+
+def _example(field: dict[str, Any]) -> Any:
+    kind = field.get("type", "string")
+    kind = kind[0] if isinstance(kind, list) else kind
+    return {"array": [], "object": {}, "boolean": True, "integer": 1, "number": 1.0}.get(kind, "…")
 
 
 def _resolved(found: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

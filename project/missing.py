@@ -32,6 +32,13 @@ def form_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(request, "403.html", status=403)
 
 
+def not_allowed(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What the reader's roles do not bring; only whoever may know that it is there gets here."""
+    if not _wants_page(request):
+        return HttpResponse("403 not allowed", status=403, content_type="text/plain; charset=utf-8")
+    return render(request, "not_allowed.html", status=403)
+
+
 def _wants_page(request: HttpRequest) -> bool:
     return "text/html" in request.headers.get("Accept", "")
 

@@ -9,6 +9,7 @@ from project import docs
 from project.metrics import Metrics
 
 handler400 = "relay.api.views.bad_request"
+handler403 = "project.missing.not_allowed"
 handler404 = "project.missing.not_found"
 handler500 = "project.missing.failed"
 

@@ -72,6 +72,7 @@ LAYERS = {
             "orphan",
             "pulse",
             "rundir",
+            "file_kinds",
             "waking",
             "tally",
         },

@@ -38,6 +38,15 @@ def test_without_agents_the_page_says_what_answers_and_how_to_connect_one(alice:
     assert "runagent --url ws://localhost" in words
 
 
+def test_above_an_endpoint_that_answers_nobody_is_told_of_quotes(alice: User, settings: object) -> None:
+    config = {"urls": ["http://10.0.0.9:8000/v1"], "model": "qwen3-8b"}
+    settings.LLM_BACKENDS = {"openai": {"BACKEND": "x", "CONFIG": config}}  # type: ignore[attr-defined]
+    words = text(browser(alice).get("/agents"))
+    assert "No agent is connected. The endpoints below answer." in words
+    assert "1 endpoint set up" in words
+    assert "quoted from the sources until one is" not in words
+
+
 def test_the_way_to_an_agent_token_is_shown_to_who_may_make_one(alice: User) -> None:
     assert "/account/tokens" not in browser(alice).get("/agents").content.decode().split("<main")[1]
     alice.roles = ["system"]

@@ -15,6 +15,7 @@ from accounts.models import User
 from tests.pages import browser
 from tests.test_arrows import ROOT
 
+<<<<<<< HEAD
 SCRIPTS = ["page.js", "morph.js", "stream.js", "chat.js"]
 SHEETS = ["base.css", "chat.css", "pages.css"]
 FOR_GOOD = "public, max-age=31536000, immutable"
@@ -35,6 +36,16 @@ def test_our_own_script_is_written_to_be_read() -> None:
 
 def test_the_sheets_of_the_pages_are_under_27_000_bytes() -> None:
     assert sum((ROOT / "static/css" / name).stat().st_size for name in SHEETS) < 27_000
+=======
+OF_THE_ADMIN_SITE = {"choices.js", "admin.css"}
+FOR_GOOD = "public, max-age=31536000, immutable"
+
+
+@pytest.mark.parametrize("kind", ["js", "css"])
+def test_our_own_scripts_and_sheets_are_each_under_16_kib_on_the_wire(kind: str) -> None:
+    files = [path for path in (ROOT / "static" / kind).iterdir() if path.name not in OF_THE_ADMIN_SITE]
+    assert 0 < sum(len(gzip.compress(path.read_bytes())) for path in files) < 16_384
+>>>>>>> pages
 
 
 @pytest.mark.parametrize("name", ["css/base.css", "js/page.js", "icons.svg", "admin/css/base.css"])
@@ -70,5 +81,5 @@ def test_what_is_no_static_file_is_not_found(client: Client, path: str) -> None:
 def test_pages_name_every_file_by_its_hash(alice: User) -> None:
     html = browser(alice).get("/").content.decode()
     names = re.findall(r'(?:href|src)="/static/([^"#]+)', html)
-    assert len(set(names)) == 7
+    assert len(set(names)) == 8
     assert all(re.search(r"\.[0-9a-f]{12}\.", name) for name in names)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Group
-from privategpt import ingest
+from privategpt import file_kinds, ingest
 from privategpt.models import Source
 from privategpt.pages.account_forms import FIELD
 from privategpt.pages.keeping import Keeper
@@ -76,9 +76,9 @@ class TextForm(forms.Form):
         if not content.strip():
             raise ValidationError(gettext("There is no text yet."))
         try:
-            ingest.check(content)
+            ingest.check_content(content)
         except ingest.Unstorable as fault:
-            raise ValidationError(in_readers_language(str(fault))) from None
+            raise ValidationError(said_of(fault)) from None
         return content
 
     def clean(self) -> dict[str, Any]:
@@ -119,8 +119,10 @@ class Unreadable(Exception):
 
 
 def text_of(file: UploadedFile[bytes]) -> tuple[str, str]:
-    """Title and text of a Markdown file. Raises Unreadable."""
+    """Title and text of a Markdown file. Raises Unreadable; the first bytes say what it is, not its name."""
     raw = file.read().removeprefix(b"\xef\xbb\xbf")
+    if kind := file_kinds.kind_of(raw):
+        raise Unreadable(file_kinds.refusal(kind))
     try:
         content = raw.decode()
     except UnicodeDecodeError as fault:
@@ -132,11 +134,16 @@ def text_of(file: UploadedFile[bytes]) -> tuple[str, str]:
     if not content.strip():
         raise Unreadable(gettext("The file is empty."))
     try:
-        ingest.check(content)
+        ingest.check_content(content)
     except ingest.Unstorable as fault:
-        raise Unreadable(in_readers_language(str(fault))) from None
+        raise Unreadable(said_of(fault)) from None
     name = PurePath((file.name or "").replace("\\", "/")).stem
     return (first_heading(content) or name or gettext("Without a title"))[:LONGEST_TITLE], content
+
+
+def said_of(fault: ingest.Unstorable) -> str:
+    """Why a text cannot be stored, in the reader's language."""
+    return file_kinds.refusal(fault.kind) if isinstance(fault, ingest.NoText) else in_readers_language(str(fault))
 
 
 def group_gone() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -55,12 +56,24 @@ def test_the_document_is_for_those_who_are_signed_in(root: User, path: str) -> N
     assert b"/api/ask" in page.content
 
 
-def test_the_page_brings_no_script_and_asks_no_other_host(root: User) -> None:
+def test_the_page_brings_no_script_of_its_own_and_asks_no_other_host(root: User) -> None:
     browser = Client()
     browser.force_login(root)
-    page = browser.get("/api/docs").content
-    for foreign in (b"<script", b"http://", b"https://", b"style=", b"@import"):
+    page = browser.get("/api/docs").content.decode()
+    assert all(script.startswith(' src="/static/js/') for script in re.findall(r"<script([^>]*)>", page))
+    assert set(re.findall(r"https?://[^<\"]*", page)) == {"http://testserver"}
+    for foreign in ("style=", "@import"):
         assert foreign not in page
+
+
+def test_the_page_is_one_of_the_products_and_linked_from_account_and_administration(root: User) -> None:
+    browser = Client()
+    browser.force_login(root)
+    page = browser.get("/api/docs").content.decode()
+    assert '<nav class="side"' in page
+    assert "curl &quot;$URL/api/v1/chats&quot; -H &quot;Authorization: Bearer $TOKEN&quot; -d" in page
+    for path in ("/account", "/account/tokens", "/admin/"):
+        assert 'href="/api/docs"' in browser.get(path).content.decode()
 
 
 @CONTRACT_2.parametrize()
