@@ -15,28 +15,6 @@ from accounts.models import User
 from tests.pages import browser
 from tests.test_arrows import ROOT
 
-<<<<<<< HEAD
-SCRIPTS = ["page.js", "morph.js", "stream.js", "chat.js"]
-SHEETS = ["base.css", "chat.css", "pages.css"]
-FOR_GOOD = "public, max-age=31536000, immutable"
-
-
-def test_our_own_script_is_under_8_kb_as_it_is_sent() -> None:
-    folder = ROOT / "static/js"
-    assert sorted(path.name for path in folder.iterdir()) == sorted(SCRIPTS)
-    assert sum(len(gzip.compress((folder / name).read_bytes())) for name in SCRIPTS) < 8_192
-
-
-def test_our_own_script_is_written_to_be_read() -> None:
-    for path in (ROOT / "static/js").iterdir():
-        lines = path.read_text().splitlines()
-        assert len(lines) < 200
-        assert max(map(len, lines)) <= 120
-
-
-def test_the_sheets_of_the_pages_are_under_27_000_bytes() -> None:
-    assert sum((ROOT / "static/css" / name).stat().st_size for name in SHEETS) < 27_000
-=======
 OF_THE_ADMIN_SITE = {"choices.js", "admin.css"}
 FOR_GOOD = "public, max-age=31536000, immutable"
 
@@ -45,7 +23,13 @@ FOR_GOOD = "public, max-age=31536000, immutable"
 def test_our_own_scripts_and_sheets_are_each_under_16_kib_on_the_wire(kind: str) -> None:
     files = [path for path in (ROOT / "static" / kind).iterdir() if path.name not in OF_THE_ADMIN_SITE]
     assert 0 < sum(len(gzip.compress(path.read_bytes())) for path in files) < 16_384
->>>>>>> pages
+
+
+def test_our_own_script_is_written_to_be_read() -> None:
+    for path in (ROOT / "static/js").iterdir():
+        lines = path.read_text().splitlines()
+        assert len(lines) < 200
+        assert max(map(len, lines)) <= 120
 
 
 @pytest.mark.parametrize("name", ["css/base.css", "js/page.js", "icons.svg", "admin/css/base.css"])

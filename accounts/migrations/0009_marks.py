@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0006_labels'),
+        ('accounts', '0008_known_addresses'),
         ('auth', '0012_alter_user_first_name_max_length'),
     ]
 

@@ -7,8 +7,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0007_marks'),
-        ('privategpt', '0010_labels'),
+        ('accounts', '0009_marks'),
+        ('privategpt', '0012_message_cut_off'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
