@@ -9,11 +9,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
-from accounts.addresses import peer
 from accounts.admin import GroupAdmin
-from accounts.admin_audit import AuditedAdmin, actor
+from accounts.admin_audit import AuditedAdmin, acting
 from accounts.models import Group
-from accounts.people import Actor
 from privategpt import knowledge
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ class GroupOfSourcesAdmin(GroupAdmin):
     """Deletes a group as contract 2 does: together with the sources that only its members could read."""
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        knowledge.delete_group(self._actor(request), obj)
+        knowledge.delete_group(acting(request), obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
         for group in queryset:
@@ -45,6 +43,3 @@ class GroupOfSourcesAdmin(GroupAdmin):
             doomed = [*doomed, gettext("Sources that nobody else can read: %(n)d") % {"n": orphans}]
             counts = {**counts, gettext("sources"): orphans}
         return doomed, counts, needed, protected
-
-    def _actor(self, request: HttpRequest) -> Actor:
-        return Actor(actor(request), peer(request), "admin site")

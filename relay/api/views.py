@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +16,8 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from accounts import audit, keys
+from accounts import audit, keys, people
+from accounts.actors import Actor
 from accounts.models import Token, User
 from relay import exchange
 from relay.api import credentials, replies, shapes
@@ -245,6 +247,8 @@ class DeleteUser(AdminView):
         try:
             with transaction.atomic():
                 self._retire(fields["user_id"], request)
+        except PermissionDenied as refused:
+            return http(replies.error(409, str(refused)))
         except DatabaseError:
             return http(replies.error(500, "Failed to delete user from database"))
         return http(replies.reply(200, {"message": "User deleted"}))
@@ -255,8 +259,7 @@ class DeleteUser(AdminView):
         except ValueError:  # no UUID
             return
         if user:
-            user.retire()
-            audit.record("delete user", user, way="admin key", address=request.META.get("REMOTE_ADDR"))
+            people.retire(Actor(None, request.META.get("REMOTE_ADDR") or "", "admin key"), user)
 
 
 class Register(ContractView):
