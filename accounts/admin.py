@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth import models as auth
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
@@ -13,6 +14,7 @@ from django.db import transaction
 from django.db.models import Count, Field, ManyToManyField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import format_lazy
@@ -21,9 +23,11 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import (
     admin_secondfactor,  # noqa: F401 - registers itself
+    issuing,
+    people,
     secondfactor,
 )
-from accounts.admin_audit import AuditedAdmin, actor
+from accounts.admin_audit import AuditedAdmin, acting, actor, allowed
 from accounts.admin_tokens import TokenAdmin
 from accounts.locales import LANGUAGES, timezones
 from accounts.models import AuditEntry, Group, Token, User
@@ -124,13 +128,13 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     # -- who may do what ------------------------------------------------------------------------
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_change_permission(request, obj) and (obj is None or actor(request).may_manage(obj))
+        return super().has_change_permission(request, obj) and (obj is None or acting(request).may_manage(obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Never oneself: so there is always an administrator left."""
         if not super().has_delete_permission(request, obj):
             return False
-        return obj is None or (obj != actor(request) and actor(request).may_manage(obj))
+        return obj is None or allowed(people.allow_end, acting(request), obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         """Rights are given by superusers, and to others only: so there is always one left."""
@@ -141,7 +145,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "roles":
-            held = {code: name for code, name in ROLES.items() if _may_give(actor(request), code)}
+            held = {code: name for code, name in ROLES.items() if acting(request).may_give(code)}
             return forms.MultipleChoiceField(
                 label=_("Roles"),
                 choices=held.items(),
@@ -168,22 +172,31 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
+        """Somebody else's. One's own is changed under Account, which asks for the present one."""
+        found = self.get_object(request, unquote(id))
+        if found == actor(request):
+            return redirect("profile")
         with transaction.atomic():  # with its audit row
-            before = User.objects.filter(pk=id).values_list("password", flat=True).first()
+            before = found.password if found else ""
             response = super().user_change_password(request, id, form_url)
-            for user in User.objects.filter(pk=id).exclude(password=before or ""):
-                user.tokens.live().filter(kind=Token.Kind.API).revoke()  # as `people.edit` does
+            for user in User.objects.filter(pk=found.pk).exclude(password=before) if found else ():
+                people.end_logins(acting(request), user)
             return response
 
-    def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Keys end before they go with their user: so that whoever remembers one hears of it."""
-        obj.tokens.all().revoke()
-        super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """The same for many."""
-        Token.objects.filter(user__in=queryset).revoke()
-        super().delete_queryset(request, queryset)
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """By the rules of every door, with the row as it is now: others may have given it rights meanwhile."""
+        said, wanted = acting(request), form.cleaned_data
+        if not change:
+            people.allow_add(said, wanted.get("groups", ()), wanted.get("roles", ()))
+            super().save_model(request, obj, form, change)
+            return
+        before = User.objects.select_for_update().get(pk=obj.pk)
+        people.allow_edit(said, before, wanted.get("groups"), wanted.get("roles"))
+        if not (obj.is_superuser and obj.email):
+            people.keep_an_administrator(before)
+        super().save_model(request, obj, form, change)
+        if before.has_role(issuing.AGENTS_ROLE):
+            people.end_agents(obj)
 
     # -- list -----------------------------------------------------------------------------------
 
@@ -217,6 +230,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     def delete_some(self, request: HttpRequest, some: list[User]) -> None:
         """Nobody sees them from now on; chats, keys and the like go step by step."""
         for user in some:
+            people.allow_end(acting(request), user)
             user.remove()
 
     # -- actions --------------------------------------------------------------------------------
@@ -228,9 +242,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             self.message_user(request, gettext("Nothing was done: you cannot retire yourself."), messages.ERROR)
         elif self.all_changeable(request, users):
             for user in users:
-                with transaction.atomic():
-                    user.retire()
-                    self.record(request, "retire", user)
+                people.retire(acting(request), user, verb="retire")
             self.message_user(request, gettext("Retired: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Reactivate: may sign in again, tokens stay revoked"))
@@ -238,9 +250,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         users = list(queryset)
         if self.all_changeable(request, users):
             for user in users:
-                with transaction.atomic():
-                    user.reactivate()
-                    self.record(request, "reactivate", user)
+                people.reactivate(acting(request), user)
             self.message_user(request, gettext("Reactivated: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Turn the second factor off: the password alone signs in"))
@@ -252,14 +262,8 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             self.message_user(request, refusal, messages.ERROR)
         elif self.all_changeable(request, users):
             for user in users:
-                with transaction.atomic():
-                    secondfactor.turn_off(user)
-                    self.record(request, "turn off second factor of", user)
+                people.turn_off_second_factor(acting(request), user, "turn off second factor of user")
             self.message_user(request, gettext("Turned off: %(n)d.") % {"n": len(users)})
-
-
-def _may_give(user: User, role: str) -> bool:
-    return user.is_superuser or role in user.roles
 
 
 @admin.register(Group)

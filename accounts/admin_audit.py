@@ -5,13 +5,13 @@ counted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import BadRequest, ValidationError
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import translation
@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_protect
 
 from accounts import audit, steps
+from accounts.actors import Actor
 from accounts.addresses import peer
 from accounts.admin_lookups import offered
 from accounts.models import User
@@ -45,6 +46,20 @@ M = TypeVar("M", bound=models.Model)
 def actor(request: HttpRequest) -> User:
     """Who acts; the admin site lets nobody in who is not signed in."""
     return cast(User, request.user)
+
+
+def acting(request: HttpRequest) -> Actor:
+    """The same, for the acts that every door offers."""
+    return Actor(actor(request), peer(request), "admin site")
+
+
+def allowed(rule: Callable[..., None], *about: Any) -> bool:
+    """Whether a rule that raises PermissionDenied lets it pass."""
+    try:
+        rule(*about)
+    except PermissionDenied:
+        return False
+    return True
 
 
 def could_be(field: models.Field[Any, Any], value: str) -> bool:

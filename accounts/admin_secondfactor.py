@@ -11,7 +11,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts.admin_audit import AuditedAdmin, actor
+from accounts import people
+from accounts.admin_audit import AuditedAdmin, acting, allowed
 from accounts.authenticators import Authenticator
 
 # django-otp speaks English only. Said here, after its models were read, so it asks for no migration of theirs.
@@ -62,4 +63,4 @@ class SecondFactorAdmin(AuditedAdmin[Authenticator]):
         """Of people whom the administrator may manage; for one's own there is the account's page and the password."""
         if not super().has_delete_permission(request, obj):
             return False
-        return obj is None or (obj.user != actor(request) and actor(request).may_manage(obj.user))
+        return obj is None or allowed(people.allow_turning_off, acting(request), obj.user)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AutocompleteSelect
-from django.core.exceptions import PermissionDenied
 from django.db.models import ForeignKey, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -17,8 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts import revocation
-from accounts.admin_audit import AuditedAdmin, actor, could_be
+from accounts import issuing, revocation
+from accounts.admin_audit import AuditedAdmin, acting, actor
 from accounts.models import Token, User
 
 if TYPE_CHECKING:
@@ -43,7 +40,7 @@ class AddTokenForm(TokenForm):
     def clean(self) -> dict[str, Any]:
         """An asker is always somebody: asks without a user are the admin key's own."""
         found: dict[str, Any] = super().clean() or self.cleaned_data
-        if found.get("kind") != Token.Kind.AGENT and not found.get("user") and "user" not in self.errors:
+        if found.get("kind") not in (None, Token.Kind.AGENT) and not found.get("user") and "user" not in self.errors:
             self.add_error("user", gettext("Only an agent's token may belong to nobody."))
         return found
 
@@ -53,11 +50,20 @@ class AddTokenForm(TokenForm):
         return super().save(commit)
 
 
-class UserSelect(AutocompleteSelect):
-    """Django's fails with an error of the server's on a posted value that cannot be an id."""
+class Oneself(forms.Select):
+    """Offers nobody but who looks at it. Whatever else is posted is refused by the rule, with its sentence."""
 
-    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
-        return super().optgroups(name, [each for each in value if could_be(self.field, each)], attr)
+    def __init__(self, user: User) -> None:
+        self._offered = [("", "---------"), (str(user.pk), str(user))]
+        super().__init__()
+
+    @property
+    def choices(self) -> Any:
+        return self._offered
+
+    @choices.setter
+    def choices(self, given: Any) -> None:
+        """Django gives every user."""
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -91,7 +97,6 @@ class TokenAdmin(AuditedAdmin[Token]):
     list_select_related = ("user",)
     search_fields = ("name", "user__email", "user__name", "hint")
     fields = (*list_display, "revoked_at")
-    autocomplete_fields = ("user",)
     actions = ("revoke",)
 
     class Media:
@@ -104,10 +109,10 @@ class TokenAdmin(AuditedAdmin[Token]):
         return super().get_queryset(request).filter(user__deleted_at=None)
 
     def has_change_permission(self, request: HttpRequest, obj: Token | None = None) -> bool:
-        return super().has_change_permission(request, obj) and _may_manage(request, obj)
+        return super().has_change_permission(request, obj) and _may_end(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Token | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and _may_manage(request, obj)
+        return super().has_delete_permission(request, obj) and _may_end(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Token | None = None) -> list[str]:
         return [name for name in self.fields if name not in {"name", "expires_at"}] if obj else []
@@ -119,7 +124,13 @@ class TokenAdmin(AuditedAdmin[Token]):
     # -- making one -----------------------------------------------------------------------------
 
     def get_form(self, request: HttpRequest, obj: Token | None = None, change: bool = False, **kwargs: Any) -> Any:
-        return super().get_form(request, obj, change, **kwargs if obj else {"form": AddTokenForm} | kwargs)
+        if obj:
+            return super().get_form(request, obj, change, **kwargs)
+        form = super().get_form(request, obj, change, **{"form": AddTokenForm} | kwargs)
+        if not actor(request).has_role(issuing.AGENTS_ROLE):
+            offered = form.base_fields["kind"].widget
+            offered.choices = [choice for choice in offered.choices if choice[0] != Token.Kind.AGENT]
+        return form
 
     def get_fields(self, request: HttpRequest, obj: Token | None = None) -> tuple[str, ...]:
         return self.fields if obj else ("kind", "user", "name", "days")
@@ -127,8 +138,11 @@ class TokenAdmin(AuditedAdmin[Token]):
     def formfield_for_foreignkey(self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "user":
             kwargs["queryset"] = User.objects.filter(is_active=True)
-            kwargs["widget"] = UserSelect(db_field, self.admin_site)
+            kwargs["widget"] = Oneself(actor(request))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"user": actor(request).pk}
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -141,10 +155,9 @@ class TokenAdmin(AuditedAdmin[Token]):
             super().save_model(request, obj, form, change)
             if "expires_at" in form.changed_data:
                 revocation.announce([obj.pk])  # it may have ended by that
-        elif _may_manage(request, obj):
-            obj.new_key = obj.give_key()
         else:
-            raise PermissionDenied(f"You may not make a key for {obj.user}, who has rights that you do not have.")
+            issuing.allow_making(acting(request), obj.kind, obj.user)
+            obj.new_key = obj.give_key()
 
     def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
         """The key goes into this one page; a message or a redirect would put it into a cookie or the session."""
@@ -169,11 +182,10 @@ class TokenAdmin(AuditedAdmin[Token]):
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         tokens = list(queryset.filter(revoked_at=None))
         if self.all_changeable(request, tokens):
-            Token.objects.filter(pk__in=[token.pk for token in tokens]).revoke()
             for token in tokens:
-                self.record(request, "revoke", token)
+                issuing.end(acting(request), token)
             self.message_user(request, gettext("Revoked: %(n)d.") % {"n": len(tokens)})
 
 
-def _may_manage(request: HttpRequest, token: Token | None) -> bool:
-    return token is None or token.user is None or actor(request).may_manage(token.user)
+def _may_end(request: HttpRequest, token: Token | None) -> bool:
+    return token is None or issuing.may_end(acting(request), token)

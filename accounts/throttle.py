@@ -16,7 +16,6 @@ from django.utils import timezone
 from accounts import keys
 from accounts.models import SignInFailures
 
-
 FORGOTTEN_AT_ONCE = 200  # rows of former failures
 
 

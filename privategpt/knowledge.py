@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from accounts.actors import Actor
 from accounts.models import Group
-from accounts.people import Actor
 from privategpt import sweeping
 from privategpt.models import Source, SourceQuerySet
 from privategpt.writing import transaction_in_turn
@@ -16,6 +16,7 @@ def delete_group(actor: Actor, group: Group) -> None:
 
     Out of sight when this returns; the rows go step by step. Raises Group.DoesNotExist if it has just been deleted.
     """
+    actor.require_groups([group])
     with transaction_in_turn():
         # Locked first, so that a source that is being stored into it is in whole before this, or not at all.
         group = Group.objects.select_for_update().get(pk=group.pk)

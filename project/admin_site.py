@@ -10,10 +10,17 @@ from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.core import checks
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 
 class Site(admin.AdminSite):
     """Django's, closed where it answers for more than our pages show."""
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """There is one way to change one's own password, and it asks for the present one."""
+        return redirect("profile")
+
+    password_change_done = password_change  # type: ignore[assignment]
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """For the fields that complete on a page of ours; Django names the rows behind any relation of any model."""

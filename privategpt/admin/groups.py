@@ -8,11 +8,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
-from accounts.addresses import peer
 from accounts.admin import GroupAdmin
-from accounts.admin_audit import actor
+from accounts.admin_audit import acting
 from accounts.models import Group
-from accounts.people import Actor
 from privategpt import knowledge
 
 admin.site.unregister(Group)  # registered by accounts, which knows nothing of sources
@@ -26,7 +24,7 @@ class GroupOfSourcesAdmin(GroupAdmin):
 
     def delete_some(self, request: HttpRequest, some: list[Group]) -> None:
         for group in some:
-            knowledge.delete_group(self._actor(request), group)
+            knowledge.delete_group(acting(request), group)
 
     def log_deleted(self, request: HttpRequest, some: list[Group]) -> None:
         """The act writes its own row of the audit log, with the number of sources."""
@@ -40,6 +38,3 @@ class GroupOfSourcesAdmin(GroupAdmin):
             doomed = [*doomed, gettext("Sources that nobody else can read: %(n)d") % {"n": orphans}]
             counts = {**counts, gettext("sources"): orphans}
         return doomed, counts, needed, protected
-
-    def _actor(self, request: HttpRequest) -> Actor:
-        return Actor(actor(request), peer(request), "admin site")

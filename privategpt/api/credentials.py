@@ -9,13 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts.actors import Actor
 from accounts.addresses import peer
 from accounts.keyring import KeyRing, Principal
 from accounts.models import Group, Token, User
-from accounts.people import Actor
 from privategpt.api.envelope import unauthenticated
 from privategpt.models import Chat, Scenario, Source
 
@@ -60,8 +61,15 @@ class Caller:
 
     @property
     def actor(self) -> Actor:
-        """For the audit log."""
-        return Actor(self.user, self.address, "api", self.token.pk)
+        """For all that concerns people, groups and keys."""
+        reached = None if self.narrowed_to is None else self.groups()
+        return Actor(self.user, self.address, "api", self.token.pk, is_limited=self.is_limited, narrowed_to=reached)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the token may less than its user."""
+        scopes = set(self.token.scopes)
+        return self.narrowed_to is not None or bool(scopes and not scopes >= SCOPES.keys())
 
     def sources(self) -> SourceQuerySet:
         """Those that may be read."""
@@ -79,6 +87,11 @@ class Caller:
         """The user's groups that this token reaches."""
         own = list(self.user.groups.all())
         return own if self.narrowed_to is None else [group for group in own if group in self.narrowed_to]
+
+    def reachable(self) -> QuerySet[Group]:
+        """All groups, or for a narrowed token those that it reaches: for names in requests and in lists."""
+        rows = Group.objects.all()
+        return rows if self.narrowed_to is None else rows.filter(pk__in=[group.pk for group in self.groups()])
 
     def require_scope(self, scope: str | None) -> None:
         """Raises PermissionDenied; None asks for no scope."""

@@ -45,7 +45,7 @@ class Groups(ApiView):
 
     def delete(self) -> dict[str, Any]:
         """Deletes the group, and the sources that nobody could read any more without it."""
-        group = Group.objects.filter(name=self.fields["name"]).first()
+        group = self.caller.reachable().filter(name=self.fields["name"]).first()
         if group is None:
             raise not_found()
         knowledge.delete_group(self.caller.actor, group)
@@ -65,11 +65,14 @@ def own_groups(caller: Caller, names: Sequence[str]) -> list[Group]:
     return [own[name] for name in names]
 
 
-def any_groups(names: Sequence[str] | None) -> list[Group] | None:
-    """The groups of these names, whoever is in them: for who may assign all. Raises Refusal (422)."""
+def any_groups(caller: Caller, names: Sequence[str] | None) -> list[Group] | None:
+    """The groups of these names, whoever is in them: for who may assign all. To a narrowed token others are not there.
+
+    Raises Refusal (422).
+    """
     if names is None:
         return None
-    found = {group.name: group for group in Group.objects.filter(name__in=names)}
+    found = {group.name: group for group in caller.reachable().filter(name__in=names)}
     for name in names:
         if name not in found:
             raise _unknown(name)

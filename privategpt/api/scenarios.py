@@ -62,6 +62,12 @@ class NewScenario(ScenarioEdit):
 class _Keeping(ApiView):
     """What both routes have in common."""
 
+    def call(self) -> None:
+        """A scenario is everybody's, whatever their groups: a narrowed token reads it only."""
+        super().call()
+        if self._method() != "GET":
+            self.caller.actor.require_unnarrowed()
+
     def save(self, action: str, scenario: Scenario) -> None:
         """Checked as a whole: a rule may be broken by a field that was not sent. Raises Refusal, Taken."""
         if scenario.use_history and scenario.context_retriever_type != Scenario.Retriever.NONE:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch
 
 from accounts.models import Group
 from privategpt import ingest
@@ -86,7 +87,7 @@ class Sources(ApiView):
 
     def get(self) -> dict[str, Any]:
         """Those that one may read, newest first."""
-        rows = self.caller.sources().defer("content").select_related("creator").prefetch_related("groups")
+        rows = self.caller.sources().defer("content").select_related("creator").prefetch_related(reached(self.caller))
         return page_of(rows.order_by("-created_at", "pk"), "sources", shape, self.asked)
 
     def post(self) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class OneSource(ApiView):
 
     def _read_source(self, source: str) -> Source:
         self.admit()  # each time: rights may end while one waits
-        rows = self.caller.sources().defer("content").select_related("creator").prefetch_related("groups")
+        rows = self.caller.sources().defer("content").select_related("creator").prefetch_related(reached(self.caller))
         return rows.get(pk=found_id(source))
 
     def patch(self, source: str) -> dict[str, str]:
@@ -172,6 +173,11 @@ class OneSource(ApiView):
         """Deletes the source."""
         ingest.delete(_own_source(self.caller, source))
         return []
+
+
+def reached(caller: Caller) -> Prefetch[Any]:
+    """Of what is shown, the groups that the token reaches."""
+    return Prefetch("groups", caller.reachable())
 
 
 def listed(caller: Caller, names: Sequence[str]) -> dict[str, list[str]]:

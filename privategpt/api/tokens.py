@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 
+from accounts import issuing
 from accounts.models import Token
 from privategpt.api.base import ApiView, page_of
 from privategpt.api.credentials import SCOPES
@@ -75,9 +75,7 @@ class _OwnTokens(ApiView):
         token = self._own().filter(pk=number).first()
         if token is None:
             raise not_found()
-        with transaction.atomic():
-            Token.objects.filter(pk=token.pk).revoke()
-            self.caller.actor.record("revoke token", token)
+        issuing.end(self.caller.actor, token)
         return NONE
 
     def _own(self) -> Any:
@@ -114,15 +112,15 @@ class Tokens(_OwnTokens):
         groups = own_groups(self.caller, self.fields.get("groups", []))
         if self._own().exclude(scopes=[]).count() >= MOST_TOKENS:
             raise invalid({"name": [f"You have {MOST_TOKENS} tokens already; delete some."]})
-        with transaction.atomic():
-            token, key = Token.objects.issue(
-                Token.Kind.API, self.caller.user, name=self.fields["name"], scopes=self.fields.get("scopes") or SCOPES
-            )
-            token.expires_at = self._expiry()
-            token.save(update_fields=["expires_at"])
-            if groups:
-                token.narrow(groups)
-            self.caller.actor.record("add token", token)
+        token, key = issuing.make(
+            self.caller.actor,
+            Token.Kind.API,
+            self.caller.user,
+            name=self.fields["name"],
+            expires_at=self._expiry(),
+            scopes=self.fields.get("scopes") or SCOPES,
+            groups=groups,
+        )
         return {**self._shape(token), "token": key}
 
     def _expiry(self) -> datetime | None:

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from accounts import people
 from accounts.fields import canonical_email
-from accounts.models import User
+from accounts.models import Group, User
 from accounts.signin import LONGEST_PASSWORD
 from privategpt.api.base import ApiView, page_of
 from privategpt.api.envelope import moment, not_found
@@ -68,6 +68,13 @@ class UserEdit(_Settings):
     email = Text(max_length=254)
     name = Text(max_length=150, required=False)
     password = Text(max_length=LONGEST_PASSWORD, required=False, write_only=True)
+    presentPassword = Text(  # noqa: N815
+        source="present",
+        max_length=LONGEST_PASSWORD,
+        required=False,
+        write_only=True,
+        help_text="Needed for a new password of one's own.",
+    )
 
 
 class Users(ApiView):
@@ -81,18 +88,20 @@ class Users(ApiView):
     def get(self) -> dict[str, Any]:
         """Those that can sign in or could once; programs of the relay have no e-mail."""
         rows = User.objects.exclude(email=None).prefetch_related("groups").order_by("email")
+        if self.caller.narrowed_to is not None:
+            rows = rows.exclude(groups__in=Group.objects.exclude(pk__in=self.caller.reachable()))
         return page_of(rows, "users", shape, self.asked)
 
     def post(self) -> dict[str, Any]:
         """A new user."""
-        groups, roles = any_groups(self.fields.pop("groups", [])), self.fields.pop("roles", [])
+        groups, roles = any_groups(self.caller, self.fields.pop("groups", [])), self.fields.pop("roles", [])
         people.add(self.caller.actor, groups=groups or [], roles=roles, **self.fields)
         return NONE
 
     def patch(self) -> dict[str, Any]:
         """Changes what is given."""
         user = _named(self.fields.pop("email"), is_active=True)
-        groups = any_groups(self.fields.pop("groups", None))
+        groups = any_groups(self.caller, self.fields.pop("groups", None))
         people.edit(self.caller.actor, user, groups=groups, **self.fields)
         return NONE
 

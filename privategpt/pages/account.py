@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext
@@ -16,8 +17,10 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts import devices, people, secondfactor
 from accounts.addresses import peer
 from accounts.models import User
-from accounts.sessions import Session
+from accounts.sessions import row_key
+from accounts.signin import Locked
 from privategpt.pages.account_forms import PasswordForm, ReadingForm, YouForm
+from privategpt.pages.sentences import in_readers_language
 from privategpt.pages.shell import UserRequest, frame, keep_choice
 
 
@@ -69,17 +72,31 @@ def save_reading(request: UserRequest) -> HttpResponse:
 def change_password(request: UserRequest) -> HttpResponse:
     """Ends every other session, and every token of a program's sign-in."""
     form = PasswordForm(request, request.POST)
-    if not form.is_valid():
+    if not form.is_valid() or not _changed(request, form):
         return _page(request, 422, password=form)
-    user = _own_row(request)
-    people.edit(people.Actor(user, peer(request), "browser"), user, password=form.cleaned_data["new"])
-    user.refresh_from_db()
-    update_session_auth_hash(request, user)
-    Session.objects.of(user).others_than(request.session).delete()
     messages.success(request, gettext("The password is changed. All other sessions have ended."))
     response = redirect("profile")
-    devices.remember_device(request, response, user)
+    devices.remember_device(request, response, request.user)
     return response
+
+
+def _changed(request: UserRequest, form: PasswordForm) -> bool:
+    """By the one way there is, which asks for the present password; what it refuses stands in the form."""
+    user, wanted = _own_row(request), form.cleaned_data
+    actor = people.Actor(user, peer(request), "browser", session=row_key(request.session.session_key))
+    try:
+        people.edit(actor, user, password=wanted["new"], present=wanted["present"])
+    except Locked as locked:
+        form.add_error("present", in_readers_language(str(locked)))
+    except ValidationError as refused:
+        if "presentPassword" in refused.message_dict:
+            form.add_error("present", gettext("This is not your present password."))
+        else:
+            form.add_error("new", refused.message_dict["password"])
+    else:
+        user.refresh_from_db()
+        update_session_auth_hash(request, user)
+    return form.is_valid()
 
 
 def _own_row(request: UserRequest) -> User:

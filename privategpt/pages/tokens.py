@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts import issuing
+from accounts.actors import Actor
 from accounts.addresses import peer
 from accounts.models import Token
-from accounts.people import Actor
 from privategpt.api.credentials import SCOPES
 from privategpt.pages.account_forms import ABILITIES, ANSWER, TokenForm
 from privategpt.pages.shell import UserRequest
@@ -41,23 +41,26 @@ def tokens(request: UserRequest) -> HttpResponse:
 def _make(request: UserRequest, form: TokenForm) -> tuple[Token, str]:
     wanted = form.cleaned_data
     scopes = [scope for scope in SCOPES if scope in wanted["may"]]
-    with transaction.atomic():
-        token, key = Token.objects.issue(
-            form.kind, request.user, name=wanted["name"], days=wanted["ends"], scopes=scopes
-        )
-        if wanted.get("groups") and token.kind == Token.Kind.API:
-            token.narrow(wanted["groups"])
-        Actor(request.user, peer(request), "browser").record("add token", token)
-    return token, key
+    return issuing.make(
+        _actor(request),
+        form.kind,
+        request.user,
+        name=wanted["name"],
+        days=wanted["ends"],
+        scopes=scopes,
+        groups=wanted.get("groups") or (),
+    )
+
+
+def _actor(request: UserRequest) -> Actor:
+    return Actor(request.user, peer(request), "browser")
 
 
 @require_POST
 @login_required
 def revoke_token(request: UserRequest, pk: int) -> HttpResponse:
     token = get_object_or_404(_live(request), pk=pk)
-    with transaction.atomic():
-        Token.objects.filter(pk=token.pk).revoke()
-        Actor(request.user, peer(request), "browser").record("revoke token", token)
+    issuing.end(_actor(request), token)
     return redirect("tokens")
 
 

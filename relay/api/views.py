@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +16,8 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from accounts import audit, keys
+from accounts import audit, keys, people
+from accounts.actors import Actor
 from accounts.addresses import peer
 from accounts.models import Token, User
 from relay import exchange
@@ -255,6 +257,8 @@ class DeleteUser(AdminView):
         try:
             with transaction.atomic():
                 self._retire(fields["user_id"], request)
+        except PermissionDenied as refused:
+            return http(replies.error(409, str(refused)))
         except DatabaseError:
             return http(replies.error(500, "Failed to delete user from database"))
         return http(replies.reply(200, {"message": "User deleted"}))
@@ -265,8 +269,7 @@ class DeleteUser(AdminView):
         except ValueError:  # no UUID
             return
         if user:
-            user.retire()
-            audit.record("delete user", user, way="admin key", address=peer(request._request))
+            people.retire(Actor(None, peer(request._request), "admin key"), user)
 
 
 class Register(ContractView):

@@ -4,9 +4,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 
-from accounts import audit, secondfactor
+from accounts import people, secondfactor
+from accounts.actors import Actor
 from accounts.models import User
 
 
@@ -24,7 +24,5 @@ class Command(BaseCommand):
             raise CommandError(f"No user has the e-mail address {email!r}.")
         if not secondfactor.is_on(user):
             raise CommandError(f"{user} has no second factor.")
-        with transaction.atomic():
-            secondfactor.turn_off(user)
-            audit.record("turn off second factor", user, way="command")
+        people.turn_off_second_factor(Actor(None, way="command"), user)
         self.stdout.write(f"The second factor of {user} is off.")

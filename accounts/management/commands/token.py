@@ -3,10 +3,12 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, transaction
 
-from accounts import audit
+from accounts import issuing
+from accounts.actors import Actor
 from accounts.models import Token, User
 
 MOST_DAYS = 36_500
@@ -39,10 +41,11 @@ class Command(BaseCommand):
 @transaction.atomic
 def issue(kind: Token.Kind, email: str | None, name: str, days: float | None) -> str:
     """The new token's key; what was done stands in the audit log. Raises CommandError."""
-    owner = _owner(kind, email, name)
-    token, key = Token.objects.issue(kind, owner, name=name, days=days)
-    audit.record("issue token", f"{token} for {owner}" if owner else token, way="command")
-    return key
+    owner, operator = _owner(kind, email, name), Actor(None, way="command")
+    try:
+        return issuing.make(operator, kind, owner, name=name, days=days, action="issue token")[1]
+    except PermissionDenied as refused:
+        raise CommandError(str(refused)) from None
 
 
 def _owner(kind: Token.Kind, email: str | None, name: str) -> User | None:

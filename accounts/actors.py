@@ -1,0 +1,70 @@
+"""Who acts, through which door, and upon whom they may. Every door asks here, so that all have the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.core.exceptions import PermissionDenied
+
+from accounts import audit
+from accounts.models import Group, User
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A user through one of the doors. Nobody (`user` None): whoever holds the machine, or the admin key."""
+
+    user: User | None
+    address: str = ""
+    way: str = "api"
+    token: int | None = None  # the one in use outlives a new password of one's own
+    session: str = ""  # the row of the browser's session: likewise
+    is_limited: bool = False  # the token in use may less than its user
+    narrowed_to: Sequence[Group] | None = None  # the groups that the token in use reaches; None: all
+
+    def record(self, action: str, what: object) -> None:
+        """One row of the audit log."""
+        audit.record(action, what, by=self.user, way=self.way, address=self.address)
+
+    def has_role(self, role: str) -> bool:
+        """Whoever holds the machine has every role."""
+        return self.user is None or self.user.has_role(role)
+
+    def may_manage(self, other: User) -> bool:
+        """Whether they may act upon this user: one without rights, or groups, that they do not have themselves."""
+        if self.user is None:
+            return True
+        if not self.user.may_manage(other):
+            return False
+        if self.narrowed_to is None:
+            return True
+        # A password for somebody who has more would be a way out of the groups.
+        has_more = other.is_staff or other.is_superuser or bool(other.roles)
+        return not has_more and set(other.groups.all()) <= set(self.narrowed_to)
+
+    def require_management(self, other: User) -> None:
+        """Raises PermissionDenied."""
+        if not self.may_manage(other):
+            raise PermissionDenied(f"You may not change {other}, who has rights that you do not have.")
+
+    def require_roles(self, roles: Iterable[str]) -> None:
+        """Raises PermissionDenied if one of them is not theirs to give or take."""
+        refused = sorted(role for role in set(roles) if not self.may_give(role))
+        if refused:
+            raise PermissionDenied(f"You may not give or take roles that you do not have: {', '.join(refused)}.")
+
+    def require_groups(self, groups: Iterable[Group]) -> None:
+        """Raises PermissionDenied if one of them is beyond the token in use."""
+        foreign = [] if self.narrowed_to is None else [group for group in groups if group not in self.narrowed_to]
+        if foreign:
+            raise PermissionDenied(f"This token does not reach the group {foreign[0]}.")
+
+    def require_unnarrowed(self) -> None:
+        """For what reaches beyond every group. Raises PermissionDenied."""
+        if self.narrowed_to is not None:
+            raise PermissionDenied("A token that is narrowed to groups cannot do what concerns others as well.")
+
+    def may_give(self, role: str) -> bool:
+        """Not by a narrowed token: a role knows no groups."""
+        return self.user is None or (self.narrowed_to is None and self.user.may_give(role))
