@@ -122,6 +122,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email or self.name or str(self.id)
 
+    @property
+    def called(self) -> str:
+        """How others see them: the name, else the part of the e-mail before the @."""
+        return self.name.strip() or (self.email or "").rpartition("@")[0] or str(self)
+
     def set_password(self, raw_password: str | None) -> None:
         """In one form, however the keyboard at hand writes it."""
         super().set_password(raw_password if raw_password is None else passwords.normal(raw_password))

@@ -24,6 +24,7 @@ from privategpt.retrieval.index import Cut
 
 LONGEST_TITLE = 1000  # characters
 LONGEST_WAIT = 60.0  # seconds
+GONE = "deleted user"  # clients index the creator's name, which is never empty
 FINAL = {Source.State.VECTORIZED, Source.State.ERROR}
 
 
@@ -218,7 +219,10 @@ def shape(source: Source) -> dict[str, Any]:
         "stateReason": source.state_reason,
         "progress": {"done": source.passages_done, "total": source.passages_total},
         "language": source.language,
-        "creator": {"email": (creator and creator.email) or "", "name": creator.name if creator else ""},
+        "creator": {
+            "email": (creator and creator.email) or "",
+            "name": creator.called if creator else GONE,
+        },
         "createdAt": moment(source.created_at),
         "updatedAt": moment(source.updated_at),
     }

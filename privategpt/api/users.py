@@ -135,7 +135,7 @@ def shape(user: User) -> dict[str, Any]:
     """A user as they are listed."""
     return {
         "email": user.email,
-        "name": user.name,
+        "name": user.called,
         "language": user.language,
         "timezone": user.timezone,
         "usePublic": user.may_use_public,

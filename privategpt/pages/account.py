@@ -76,7 +76,7 @@ def change_password(request: UserRequest) -> HttpResponse:
         return _page(request, 422, password=form)
     messages.success(request, gettext("The password is changed. All other sessions have ended."))
     response = redirect("profile")
-    devices.remember_device(request, response, request.user)
+    devices.remember_device(request, response, _own_row(request))
     return response
 
 
