@@ -21,6 +21,11 @@ def peer(request: HttpRequest) -> str:
     return str(request.META.get("REMOTE_ADDR") or "")
 
 
+def door(request: HttpRequest) -> str:
+    """By which door a page's request came, as the audit log names it."""
+    return "admin site" if request.path_info.startswith("/admin/") else "browser"
+
+
 def network(address: str) -> str:
     """What one household or host can choose among counts as one: an IPv6 address's /64."""
     try:

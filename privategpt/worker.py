@@ -16,6 +16,7 @@ from typing import Protocol
 
 from django.db import DatabaseError, close_old_connections, connection
 
+from accounts import signlog
 from privategpt import figures, ingest
 from privategpt.llm import relay_status
 from privategpt.models import Chat, Message, Source
@@ -31,6 +32,7 @@ HEARTBEAT = 5.0  # seconds; a sixth of the lease
 NO_EMBEDDER = 2.0  # seconds between two looks for an embedder; doubles up to
 LONGEST_WAIT = 30.0
 COUNT = 30.0  # seconds between two looks for hours to be counted for the dashboard
+SWEEP = 20.0  # seconds between two looks for sign-ins that are over: sessions, and rows of the audit log
 TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for what was deleted
 PROBE = "Is anybody there?"
 
@@ -58,7 +60,7 @@ class Worker:
         self.progress = Progress()
         self._embedding = embedding
         self._stop = threading.Event()
-        self._tidied = self._counted = float("-inf")
+        self._tidied = self._counted = self._swept = float("-inf")
 
     def stop(self) -> None:
         """From any thread, or a signal handler: ends behind the batch at hand."""
@@ -104,6 +106,9 @@ class Worker:
             ingest.purge()
             Chat.objects.purge()
             index().tend()
+        if time.monotonic() - self._swept > SWEEP:
+            self._swept = time.monotonic()
+            signlog.purge()
         if time.monotonic() - self._counted > COUNT:
             self._counted = time.monotonic()
             figures.roll_up()

@@ -147,6 +147,7 @@ SIGN_IN: dict[str, Any] = {
     "failures": whole("SIGN_IN_FAILURES", 10, least=1),
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
+    "log_days": number("SIGN_IN_LOG_DAYS", 90, least=1),  # that the audit log keeps sign-ins, failures and sign-outs
 }
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
