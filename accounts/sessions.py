@@ -4,7 +4,7 @@ A session engine of Django's (settings.SESSION_ENGINE): one row a session, endin
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from asgiref.sync import sync_to_async
@@ -21,20 +21,37 @@ if TYPE_CHECKING:
     from accounts.models import User
 
 USE_NOTED_EVERY = timedelta(minutes=2)  # a write for each page would be too many
+SWEPT = 500  # rows of one step
 DEVICE, ADDRESS = "device", "address"  # keys of the session's data, put there at sign-in
 
 
+def end_of(created: datetime, used: datetime) -> datetime:
+    """When a session ends: so long after its last use, and so long after its beginning whatever it does."""
+    return min(used + settings.SESSION_IDLE, created + timedelta(seconds=settings.SESSION_COOKIE_AGE))
+
+
 class SessionQuerySet(models.QuerySet["Session"]):
+    def live(self) -> Self:
+        """Neither over nor idle for too long, also where the settings were changed since a session was used."""
+        now = timezone.now()
+        begun = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
+        return self.filter(expire_date__gt=now, created_at__gt=begun, used_at__gt=now - settings.SESSION_IDLE)
+
     def of(self, user: User) -> Self:
         """Where this user is signed in, the one used last first."""
-        return self.filter(user=user, expire_date__gt=timezone.now()).order_by("-used_at")
+        return self.live().filter(user=user).order_by("-used_at")
+
+    def purge(self) -> int:
+        """Takes away some of those that are over; returns how many."""
+        over = list(self.filter(expire_date__lte=timezone.now()).values_list("pk", flat=True)[:SWEPT])
+        return self.filter(pk__in=over).delete()[0] if over else 0
 
     def still_holds(self, session: SessionBase) -> bool:
         """Whether a session that was read a while ago still signs its user in: for lines that stay open.
 
         One query; it ends with its row, its time, its user, and with their password.
         """
-        rows = self.filter(pk=session.session_key, expire_date__gt=timezone.now(), user__is_active=True)
+        rows = self.live().filter(pk=session.session_key, user__is_active=True)
         row = rows.select_related("user").defer("session_data").first()
         if row is None or row.user is None:
             return False
@@ -93,6 +110,7 @@ class SessionStore(DatabaseStore):
         row = cast(Session, super().create_model_instance(data))
         before = Session.objects.filter(pk=row.pk).only("created_at").first()
         row.created_at = before.created_at if before else timezone.now()
+        row.expire_date = min(row.expire_date, end_of(row.created_at, timezone.now()))
         row.user_id = data.get("_auth_user_id")
         row.device, row.address = data.get(DEVICE, "")[:300], data.get(ADDRESS, "")[:64]
         return row
@@ -106,8 +124,17 @@ class SessionStore(DatabaseStore):
         return await sync_to_async(self.load)()
 
     def load(self) -> dict[str, Any]:
-        """Notes the use, now and then."""
+        """Notes the use, now and then: that puts the session's end off."""
         data = super().load()
         now = timezone.now()
-        Session.objects.filter(pk=self.session_key, used_at__lt=now - USE_NOTED_EVERY).update(used_at=now)
+        unnoted = Session.objects.filter(pk=self.session_key, used_at__lt=now - USE_NOTED_EVERY)
+        for row in unnoted.only("created_at"):
+            unnoted.update(used_at=now, expire_date=end_of(row.created_at, now))
         return data
+
+    def _get_session_from_db(self) -> Session | None:
+        """Django's looks at `expire_date` alone."""
+        found = Session.objects.live().filter(pk=self.session_key).first()
+        if found is None:
+            self._session_key = None
+        return found

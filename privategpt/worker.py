@@ -17,6 +17,7 @@ from typing import Protocol
 from django.db import DatabaseError, close_old_connections, connection
 
 from accounts import signlog
+from accounts.sessions import Session
 from privategpt import figures, ingest
 from privategpt.llm import relay_status
 from privategpt.models import Chat, Message, Source
@@ -109,6 +110,7 @@ class Worker:
         if time.monotonic() - self._swept > SWEEP:
             self._swept = time.monotonic()
             signlog.purge()
+            Session.objects.purge()
         if time.monotonic() - self._counted > COUNT:
             self._counted = time.monotonic()
             figures.roll_up()

@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "accounts.passwords.GuessableValidator"},
 ]
 SESSION_ENGINE = "accounts.sessions"
+# A session ends so long after its last use, and so long after its beginning.
+SESSION_IDLE = timedelta(hours=number("SESSION_IDLE_HOURS", 72, least=0.01))
+SESSION_COOKIE_AGE = int(number("SESSION_DAYS", 14, least=0.01) * 24 * 3600)
 OTP_TOTP_ISSUER = "Switchboard"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 LOGIN_URL = "sign-in"
