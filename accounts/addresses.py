@@ -34,6 +34,11 @@ def peer_of(scope: Mapping[str, Any]) -> str:
     return str(client[0]) if client else ""
 
 
+def door(request: HttpRequest) -> str:
+    """By which door a page's request came, as the audit log names it."""
+    return "admin site" if request.path_info.startswith("/admin/") else "browser"
+
+
 def network(address: str) -> str:
     """What one household or host can choose among counts as one: an IPv6 address's /64."""
     try:

@@ -284,7 +284,7 @@ class GroupAdmin(AuditedAdmin[Group]):
 class AuditEntryAdmin(AuditedAdmin[AuditEntry]):
     """To be read only, by whomever."""
 
-    list_display = ("at", "actor_name", "action", "what", "way", "address")
+    list_display = ("at", "actor_name", "action", "what", "way", "address", "times", "last_at")
     fields = list_display
     list_filter = ("way", "action")
     search_fields = ("actor_name", "action", "what")

@@ -6,7 +6,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
-from accounts.addresses import peer
+from accounts.addresses import door, peer
 from accounts.devices import COOKIE
 from accounts.models import User
 from accounts.roles import admin_permissions
@@ -25,8 +25,9 @@ class RoleBackend(ModelBackend):
             return None
         try:
             if request is None:
-                return sign_in(email, password, "")
-            return sign_in(email, password, peer(request), cookie=request.COOKIES.get(COOKIE, ""))
+                return sign_in(email, password, "", way="command")
+            cookie = request.COOKIES.get(COOKIE, "")
+            return sign_in(email, password, peer(request), cookie=cookie, way=door(request))
         except WrongCredentials:
             return None
         except Locked as fault:

@@ -5,7 +5,7 @@ holds a digest of the session's key: whoever reads the table, or a backup of it,
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from asgiref.sync import sync_to_async
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accounts.models import User
 
 USE_NOTED_EVERY = timedelta(minutes=2)  # a write for each page would be too many
+SWEPT = 500  # rows of one step
 DEVICE, ADDRESS = "device", "address"  # keys of the session's data, put there at sign-in
 DIGEST_LENGTH = 40  # hex digits: 160 bits, what Django's column holds
 
@@ -33,10 +34,26 @@ def row_key(session_key: str | None) -> str:
     return keys.digest(f"browser session {session_key}").hex()[:DIGEST_LENGTH] if session_key else ""
 
 
+def end_of(created: datetime, used: datetime) -> datetime:
+    """When a session ends: so long after its last use, and so long after its beginning whatever it does."""
+    return min(used + settings.SESSION_IDLE, created + timedelta(seconds=settings.SESSION_COOKIE_AGE))
+
+
 class SessionQuerySet(models.QuerySet["Session"]):
+    def live(self) -> Self:
+        """Neither over nor idle for too long, also where the settings were changed since a session was used."""
+        now = timezone.now()
+        begun = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
+        return self.filter(expire_date__gt=now, created_at__gt=begun, used_at__gt=now - settings.SESSION_IDLE)
+
     def of(self, user: User) -> Self:
         """Where this user is signed in, the one used last first."""
-        return self.filter(user=user, expire_date__gt=timezone.now()).order_by("-used_at")
+        return self.live().filter(user=user).order_by("-used_at")
+
+    def purge(self) -> int:
+        """Takes away some of those that are over; returns how many."""
+        over = list(self.filter(expire_date__lte=timezone.now()).values_list("pk", flat=True)[:SWEPT])
+        return self.filter(pk__in=over).delete()[0] if over else 0
 
     def others_than(self, session: SessionBase) -> Self:
         """All but the one at hand."""
@@ -47,7 +64,7 @@ class SessionQuerySet(models.QuerySet["Session"]):
 
         One query; it ends with its row, its time, its user, and with their password.
         """
-        rows = self.filter(pk=row_key(session.session_key), expire_date__gt=timezone.now(), user__is_active=True)
+        rows = self.live().filter(pk=row_key(session.session_key), user__is_active=True)
         row = rows.select_related("user").defer("session_data").first()
         if row is None or row.user is None:
             return False
@@ -109,6 +126,7 @@ class SessionStore(DatabaseStore):
         row.session_key = row_key(row.session_key)
         before = Session.objects.filter(pk=row.pk).only("created_at").first()
         row.created_at = before.created_at if before else timezone.now()
+        row.expire_date = min(row.expire_date, end_of(row.created_at, timezone.now()))
         row.user_id = data.get("_auth_user_id")
         row.device, row.address = data.get(DEVICE, "")[:300], data.get(ADDRESS, "")[:64]
         return row
@@ -130,14 +148,14 @@ class SessionStore(DatabaseStore):
         await sync_to_async(self.delete)(session_key)
 
     def load(self) -> dict[str, Any]:
-        """Notes the use, now and then."""
+        """Notes the use, now and then: that puts the session's end off."""
         now = timezone.now()
-        row = Session.objects.filter(pk=row_key(self.session_key), expire_date__gt=now).first()
+        row = Session.objects.live().filter(pk=row_key(self.session_key)).first()
         if row is None:
             self._session_key = None  # a key that somebody else chose is not taken up
             return {}
         if row.used_at < now - USE_NOTED_EVERY:
-            Session.objects.filter(pk=row.pk).update(used_at=now)
+            Session.objects.filter(pk=row.pk).update(used_at=now, expire_date=end_of(row.created_at, now))
         return self.decode(row.session_data)
 
     async def aload(self) -> dict[str, Any]:

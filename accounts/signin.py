@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
-from accounts import audit, devices, passwords, throttle
+from accounts import devices, passwords, signlog, throttle
 from accounts.addresses import network
 from accounts.fields import canonical_email
 from accounts.models import User
@@ -22,25 +22,43 @@ class WrongCredentials(Exception):
     """Unknown address, wrong password or retired user: nobody learns which."""
 
 
-def sign_in(email: str, password: str, address: str, *, cookie: str = "") -> User:
-    """The user whom e-mail and password open; `cookie` is a browser's of `devices`. Raises WrongCredentials, Locked."""
+def sign_in(email: str, password: str, address: str, *, cookie: str = "", way: str = "api") -> User:
+    """The user whom e-mail and password open; `cookie` is a browser's of `devices`, `way` names the door.
+
+    What goes wrong is noted here, a sign-in by the door, which may want a code. Raises WrongCredentials, Locked.
+    """
     claimed = User.objects.filter(email=email).first() if canonical_email(email) else None
     places = _places(claimed, email, address, cookie)
+    try:
+        return _tried(claimed, email, password, places, address, way)
+    except Locked:
+        signlog.note(signlog.REFUSED, claimed or email, way=way, address=address)
+        raise
+
+
+def _tried(user: User | None, email: str, password: str, places: list[Place], address: str, way: str) -> User:
     throttle.refuse_locked(places)
-    user = _opened(claimed, password)
+    claimed, user = user, _opened(user, password)
     with transaction.atomic():
         # Again: of guesses made at once, those that end after the limit must learn nothing.
         throttle.take_turns(places)
         throttle.refuse_locked(places)
         if user is None:
+            signlog.note(signlog.FAILED, claimed or email, way=way, address=address)
             for place in throttle.count(places):
-                audit.record("lock sign-in", place.name, way="sign-in", address=address)
+                _note_lock(place, claimed or email, way, address)
         else:
             throttle.forgive(places[0])
             devices.remember_address(address, user)
     if user is None:
         raise WrongCredentials
     return user
+
+
+def _note_lock(place: Place, who: User | str, way: str, address: str) -> None:
+    """Of an account by its name, of a network by its address alone."""
+    is_network = place.name == network(address)
+    signlog.note(signlog.LOCKED, signlog.NETWORK if is_network else who, way=way, address=address)
 
 
 def _places(user: User | None, email: str, address: str, cookie: str) -> list[Place]:

@@ -16,6 +16,8 @@ from typing import Protocol
 
 from django.db import DatabaseError, close_old_connections, connection
 
+from accounts import signlog
+from accounts.sessions import Session
 from privategpt import figures, ingest, sweeping
 from privategpt.llm import relay_status
 from privategpt.models import Message, Source
@@ -33,6 +35,7 @@ NO_EMBEDDER = 2.0  # seconds between two looks for an embedder; doubles up to
 LONGEST_WAIT = 30.0
 COUNT = 30.0  # seconds between two looks for hours to be counted for the dashboard
 STUCK = 900.0  # seconds: three of the longest batches
+SIGN_INS = 20.0  # seconds between two looks for sign-ins that are over: sessions, and rows of the audit log
 TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for what was deleted
 SWEEP = 4.0  # seconds that a look gives to the rows of what was deleted, in small steps
 PROBE = "Is anybody there?"
@@ -61,7 +64,7 @@ class Worker:
         self.progress = Progress()
         self._embedding = embedding
         self._stop = threading.Event()
-        self._tidied = self._counted = float("-inf")
+        self._tidied = self._counted = self._swept = float("-inf")
         self.pulse = Pulse(STUCK)
 
     def stop(self) -> None:
@@ -111,6 +114,10 @@ class Worker:
                 continue
             sweeping.sweep(SWEEP)
             index().tend()
+        if time.monotonic() - self._swept > SIGN_INS:
+            self._swept = time.monotonic()
+            signlog.purge()
+            Session.objects.purge()
         if time.monotonic() - self._counted > COUNT:
             self._counted = time.monotonic()
             figures.roll_up()

@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "accounts.passwords.GuessableValidator"},
 ]
 SESSION_ENGINE = "accounts.sessions"
+# A session ends so long after its last use, and so long after its beginning.
+SESSION_IDLE = timedelta(hours=number("SESSION_IDLE_HOURS", 72, least=0.01))
+SESSION_COOKIE_AGE = int(number("SESSION_DAYS", 14, least=0.01) * 24 * 3600)
 OTP_TOTP_ISSUER = "Switchboard"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 LOGIN_URL = "sign-in"
@@ -147,6 +151,7 @@ SIGN_IN: dict[str, Any] = {
     "failures": whole("SIGN_IN_FAILURES", 10, least=1),
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
+    "log_days": number("SIGN_IN_LOG_DAYS", 90, least=1),  # that the audit log keeps sign-ins, failures and sign-outs
 }
 # Wrong admin keys from one network address that have no more compared for as long; in each process by itself.
 ADMIN_KEY_FAILURES = whole("ADMIN_KEY_FAILURES", 100, least=1)

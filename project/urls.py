@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 
-from privategpt.pages.signing import admin_sign_in
+from privategpt.pages.signing import admin_sign_in, admin_sign_out
 from project import docs
 from project.metrics import Metrics
 
@@ -21,6 +21,7 @@ urlpatterns = [
     path("api/docs", docs.Docs.as_view(), name="docs"),
     path("api/v1/", include("privategpt.api.urls")),
     path("admin/login/", admin_sign_in),
+    path("admin/logout/", admin_sign_out),
     path("admin/", admin.site.urls),
     path("", include("privategpt.urls")),
 ]

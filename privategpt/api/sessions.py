@@ -9,7 +9,7 @@ from channels.db import DatabaseSyncToAsync
 from django.conf import settings
 from django.db import transaction
 
-from accounts import secondfactor
+from accounts import secondfactor, signlog
 from accounts.addresses import peer
 from accounts.models import Token
 from accounts.signin import LONGEST_PASSWORD, sign_in
@@ -53,12 +53,14 @@ class Login(ApiView):
         self.admit()
         user = sign_in(self.fields["email"], self.fields["password"], peer(self.plain))
         if secondfactor.is_on(user):
+            signlog.note(signlog.REFUSED, user, way="api", address=peer(self.plain))
             # The contract has no place for a code, and a password alone must not open more here than elsewhere.
             raise Refusal(403, "This account has a second factor: make a token in the browser, under Account.")
         with transaction.atomic():
             days = settings.API["login_days"] or None
             _, key = Token.objects.issue(Token.Kind.API, user, name=LOGIN, days=days)
             _end_surplus(Token.objects.filter(user=user, kind=Token.Kind.API, name=LOGIN))
+            signlog.note(signlog.SIGN_IN, user, way="api", address=peer(self.plain))
         return {"token": key}
 
 
@@ -67,7 +69,9 @@ class Logout(ApiView):
 
     def delete(self) -> dict[str, Any]:
         """Ends the token in use and no other."""
-        Token.objects.filter(pk=self.caller.token.pk).revoke()
+        with transaction.atomic():
+            Token.objects.filter(pk=self.caller.token.pk).revoke()
+            signlog.note(signlog.SIGN_OUT, self.caller.user, way="api", address=self.caller.address)
         return NONE
 
     post = delete

@@ -16,6 +16,8 @@ from privategpt.api.envelope import moment, not_found
 from privategpt.api.fields import Body, Flag, Language, Names, Page, Roles, Text, Zone
 from privategpt.api.groups import NONE, any_groups
 
+LONGEST_EMAIL = 254  # characters, as the database has it
+
 
 class Address(Text):
     """An e-mail address, in the one spelling that is stored."""
@@ -23,6 +25,8 @@ class Address(Text):
     def to_internal_value(self, data: Any) -> str:
         found = canonical_email(super().to_internal_value(data)) or ""
         validate_email(found)
+        if len(found) > LONGEST_EMAIL:  # some characters are several in that spelling
+            raise serializers.ValidationError("This address is too long.")
         return found
 
 

@@ -9,7 +9,8 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import keys
+from accounts import keys, signlog
+from accounts.addresses import peer
 from accounts.sessions import Session, row_key
 from privategpt.pages.shell import UserRequest
 
@@ -39,6 +40,7 @@ def end_session(request: UserRequest) -> HttpResponse:
     for row in Session.objects.of(request.user).defer("session_data"):
         if name_of(row) == wanted:
             row.delete()
+            _note(request)
             messages.success(request, gettext("The session has ended."))
             return redirect("sessions")
     raise Http404
@@ -52,6 +54,11 @@ def end_other_sessions(request: UserRequest) -> HttpResponse:
     return redirect("sessions")
 
 
+def _note(request: UserRequest) -> None:
+    signlog.note(signlog.END_SESSION, request.user, way="browser", address=peer(request))
+
+
 def end_others(request: UserRequest) -> None:
     """All of the user's but the one at hand."""
-    Session.objects.of(request.user).others_than(request.session).delete()
+    if Session.objects.of(request.user).others_than(request.session).delete()[0]:
+        _note(request)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django import forms
 from django.conf import settings
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.auth import authenticate, login, logout
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -19,8 +19,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import devices, keys, secondfactor
-from accounts.addresses import peer
+from accounts import devices, keys, secondfactor, signlog
+from accounts.addresses import door, peer
 from accounts.models import User
 from accounts.sessions import ADDRESS, DEVICE
 from privategpt.pages.sentences import in_readers_language
@@ -85,6 +85,7 @@ def sign_in_code(request: HttpRequest) -> HttpResponse:
     known = devices.known_device(request.COOKIES.get(devices.COOKIE, ""), user)
     opened_by = secondfactor.matches(user, request.POST.get("code", ""), peer(request), known)
     if not opened_by:
+        signlog.note(signlog.WRONG_CODE, user, way="browser", address=peer(request))
         wrong = gettext("That code does not match. Wait for the next one; each wrong code makes the pause longer.")
         return render(request, "account/sign_in_code.html", {"wrong": wrong}, status=422)
     del request.session[HALF_WAY]
@@ -115,6 +116,7 @@ def _let_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
     request.session[ADDRESS] = peer(request)
     response = redirect(own_page(request, wanted))
     devices.remember_device(request, response, user)
+    signlog.note(signlog.SIGN_IN, user, way=door(request), address=peer(request))
     return response
 
 
@@ -128,8 +130,14 @@ def own_page(request: HttpRequest, wanted: str) -> str:
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """By a form only: a link in somebody's text must not do it."""
+    _note_sign_out(request)
     logout(request)
     return redirect("sign-in")
+
+
+def _note_sign_out(request: HttpRequest) -> None:
+    if isinstance(request.user, User):
+        signlog.note(signlog.SIGN_OUT, request.user, way=door(request), address=peer(request))
 
 
 @sensitive_post_parameters("password")
@@ -138,3 +146,10 @@ def admin_sign_in(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated and not getattr(request.user, "is_staff", False):
         raise Http404
     return sign_in(request, to=resolve_url("admin:index"))
+
+
+def admin_sign_out(request: HttpRequest) -> HttpResponse:
+    """The admin site's own page, on the record."""
+    if request.method == "POST":
+        _note_sign_out(request)
+    return admin.site.admin_view(admin.site.logout)(request)

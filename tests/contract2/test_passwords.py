@@ -38,3 +38,19 @@ def test_a_password_opens_in_either_unicode_form(as_root: Program, anybody: Prog
     assert as_root.post("/users", CAROL | {"password": stored}).status == 200
     assert anybody.post("/login", {"email": "carol@example.org", "password": typed}).status == 200
     assert anybody.post("/login", {"email": "carol@example.org", "password": typed[:-1]}).status == 401
+
+
+def test_an_address_is_one_in_either_form_of_its_domain(as_root: Program, anybody: Program) -> None:
+    dora = {"name": "Dora", "email": "dora@xn--bcher-kva.example", "password": NFC}
+    assert as_root.post("/users", dora).status == 200
+    taken = as_root.post("/users", dora | {"email": "dora@bücher.example"})
+    assert (taken.status, list(taken.json["errors"])) == (422, ["email"])
+    for email in ("dora@bücher.example", unicodedata.normalize("NFD", "dora@bücher.example"), dora["email"]):
+        assert anybody.post("/login", {"email": email, "password": NFC}).status == 200
+    assert as_root.patch("/users", {"email": "dora@bücher.example", "name": "Theodora"}).status == 200
+    assert User.objects.get(email="dora@xn--bcher-kva.example").name == "Theodora"
+
+
+def test_an_address_that_is_too_long_in_its_one_form_is_refused(as_root: Program) -> None:
+    dora = {"name": "Dora", "email": "\ufb03" * 100 + "@example.org", "password": NFC}
+    assert as_root.post("/users", dora).status == 422

@@ -112,6 +112,21 @@ def test_a_refused_token_says_so_in_the_words_that_clients_look_for(anybody: Pro
     assert "token expired" in reply.json["message"]
 
 
+def test_logins_failures_refusals_and_logouts_are_in_the_audit_log(anybody: Program, alice: User, bob: User) -> None:
+    caller = anybody.with_token(login(anybody))
+    caller.call("DELETE", "/logout")
+    anybody.post("/login", {"email": "alice@example.org", "password": "no"})
+    Authenticator.objects.create(user=bob, name="app", confirmed=True)
+    anybody.post("/login", {"email": "bob@example.org", "password": PASSWORD})
+    found = AuditEntry.objects.order_by("pk").values_list("action", "what", "way", "address")
+    assert list(found) == [
+        ("sign in", "alice@example.org", "api", "192.0.2.1"),
+        ("sign out", "alice@example.org", "api", "192.0.2.1"),
+        ("failed sign-in", "alice@example.org", "api", "192.0.2.1"),
+        ("refused sign-in", "bob@example.org", "api", "192.0.2.1"),
+    ]
+
+
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
 def test_a_logout_ends_the_token_in_use_and_no_other(anybody: Program, alice: User, method: str) -> None:
     """Attack 6."""
