@@ -190,7 +190,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             people.allow_add(said, wanted.get("groups", ()), wanted.get("roles", ()))
             super().save_model(request, obj, form, change)
             return
-        before = User.objects.select_for_update().get(pk=obj.pk)
+        before = people.locked(obj)
         people.allow_edit(said, before, wanted.get("groups"), wanted.get("roles"))
         if not (obj.is_superuser and obj.email):
             people.keep_an_administrator(before)
@@ -199,7 +199,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             people.end_agents(obj)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        people.allow_end(acting(request), obj)
+        people.allow_end(acting(request), people.locked(obj))
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

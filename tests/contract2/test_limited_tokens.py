@@ -118,7 +118,8 @@ def test_a_narrowed_token_acts_upon_people_of_its_groups_only(
     inside, beyond, both = person("ida", alpha, roles=[]), person("ben", gamma, roles=[]), person("bo", alpha, gamma)
     lead = person("lea", alpha, roles=["users"])
     for user in (beyond, both, lead, manager):
-        for change in ({"password": NEW}, {"groups": ["alpha"]}, {"groups": []}, {"name": "Taken"}):
+        changes: list[dict[str, object]] = [{"password": NEW}, {"groups": ["alpha"]}, {"groups": []}, {"name": "Taken"}]
+        for change in changes:
             assert narrowed.patch("/users", {"email": user.email, **change}).status == 403, (user, change)
         assert narrowed.delete("/users", {"email": user.email}).status == 403
         before = {group.name for group in user.groups.all()}
