@@ -198,12 +198,10 @@ def _good_password(password: str, user: User) -> None:
 
 def _allow_password(actor: Actor, user: User, password: str, present: str | None) -> None:
     """Outside of any transaction: a wrong present password is counted, as at every sign-in."""
-    actor.require_management(user)
+    actor.require_password_right(user)
     _good_password(password, user)
     if user != actor.user:
         return
-    if actor.is_limited:
-        raise PermissionDenied("A limited token cannot change its owner's password; sign in instead.")
     if not present:
         raise ValidationError({"presentPassword": ["Needed for a new password of your own."]})
     try:
