@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.management import call_command, get_commands, load_command_class
 from django.core.management.base import CommandError
+from django.db import connection
 from django.test import Client
 
 from accounts import people, secondfactor
@@ -253,6 +256,27 @@ def test_of_two_administrators_one_stays(settings: Any) -> None:
     act(signed_in(first), "retire", [second])
     act(signed_in(second), "retire", [first])  # the session has ended
     assert [user.email for user in User.objects.filter(is_active=True)] == [ALONE]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_administrators_who_end_each_other_at_once_are_not_both_gone() -> None:
+    first, second = administrator(), User.objects.create_superuser("second@example.org", PASSWORD)
+    together = Barrier(2)
+
+    def ends(who: User, whom: User) -> bool:
+        together.wait()
+        try:
+            people.retire(Actor(who), whom)
+        except people.LastAdministrator:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(2) as pair:
+        ended = list(pair.map(ends, (first, second), (second, first)))
+    assert sorted(ended) == [False, True]
+    assert User.objects.filter(is_active=True).count() == 1
 
 
 # -- passwords ----------------------------------------------------------------------------------
