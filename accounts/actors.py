@@ -10,6 +10,8 @@ from django.core.exceptions import PermissionDenied
 from accounts import audit
 from accounts.models import Group, User
 
+ADMINISTERING = ("users", "system")  # roles whose holders let others in, or agents
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -52,7 +54,8 @@ class Actor:
         """Raises PermissionDenied if one of them is not theirs to give or take."""
         refused = sorted(role for role in set(roles) if not self.may_give(role))
         if refused:
-            raise PermissionDenied(f"You may not give or take roles that you do not have: {', '.join(refused)}.")
+            which = "beyond this token" if self.is_limited else "that you do not have"
+            raise PermissionDenied(f"You may not give or take roles {which}: {', '.join(refused)}.")
 
     def require_groups(self, groups: Iterable[Group]) -> None:
         """Raises PermissionDenied if one of them is beyond the token in use."""
@@ -66,5 +69,16 @@ class Actor:
             raise PermissionDenied("A token that is narrowed to groups cannot do what concerns others as well.")
 
     def may_give(self, role: str) -> bool:
-        """Not by a narrowed token: a role knows no groups."""
-        return self.user is None or (self.narrowed_to is None and self.user.may_give(role))
+        """Not by a narrowed token: a role knows no groups. Nor to administer by a limited one: whoever was given that,
+        with a password that is known, would be a way to an unlimited sign-in."""
+        if self.user is None:
+            return True
+        beyond = self.narrowed_to is not None or (self.is_limited and role in ADMINISTERING)
+        return not beyond and self.user.may_give(role)
+
+    def require_password_right(self, other: User) -> None:
+        """For a new password of theirs: by a limited token, of nobody who administers. Raises PermissionDenied."""
+        self.require_management(other)
+        administers = other.is_staff or other.is_superuser or bool(set(ADMINISTERING) & set(other.roles))
+        if self.is_limited and (administers or other == self.user):
+            raise PermissionDenied("A limited token cannot set its owner's password, nor an administrator's.")

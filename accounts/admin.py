@@ -190,7 +190,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             people.allow_add(said, wanted.get("groups", ()), wanted.get("roles", ()))
             super().save_model(request, obj, form, change)
             return
-        before = User.objects.select_for_update().get(pk=obj.pk)
+        before = people.locked(obj)
         people.allow_edit(said, before, wanted.get("groups"), wanted.get("roles"))
         if not (obj.is_superuser and obj.email):
             people.keep_an_administrator(before)
@@ -230,7 +230,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     def delete_some(self, request: HttpRequest, some: list[User]) -> None:
         """Nobody sees them from now on; chats, keys and the like go step by step."""
         for user in some:
-            people.allow_end(acting(request), user)
+            people.allow_end(acting(request), people.locked(user))
             user.remove()
 
     # -- actions --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django_otp.plugins.otp_totp import admin as _of_django_otp  # noqa: F401 - registers the page taken away below
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import people

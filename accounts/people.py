@@ -66,7 +66,7 @@ def edit(
         _allow_password(actor, user, password, present, new_name=fields.get("name", ""))
     groups = None if groups is None else list(groups)
     with transaction.atomic():
-        user = _locked(user)
+        user = locked(user)
         allow_edit(actor, user, groups, roles)
         ran_system = user.has_role(AGENTS_ROLE)
         if roles is not None:
@@ -114,7 +114,7 @@ def end_agents(user: User) -> None:
 def retire(actor: Actor, user: User, verb: str = "delete") -> None:
     """Ends the user: no sign-in, no session, no token. Raises PermissionDenied, LastAdministrator."""
     with transaction.atomic():
-        user = _locked(user)
+        user = locked(user)
         allow_end(actor, user)
         user.retire()
         actor.record(f"{verb} user", _name(user))
@@ -140,7 +140,7 @@ def keep_an_administrator(leaving: User) -> None:
 def reactivate(actor: Actor, user: User) -> None:
     """Lets a retired user in again; the old tokens stay revoked."""
     with transaction.atomic():
-        user = _locked(user)
+        user = locked(user)
         actor.require_management(user)
         user.reactivate()
         actor.record("reactivate user", _name(user))
@@ -177,7 +177,7 @@ def add_group(actor: Actor, name: str, description: str) -> Group:
     return group
 
 
-def _locked(user: User) -> User:
+def locked(user: User) -> User:
     """The row as it is now, until the transaction ends; administrators' first and in one order, so that of two who
     send each other away one waits."""
     list(User.objects.select_for_update().filter(is_superuser=True).order_by("pk").values_list("pk"))
@@ -198,12 +198,10 @@ def _good_password(password: str, user: User) -> None:
 
 def _allow_password(actor: Actor, user: User, password: str, present: str | None, new_name: str) -> None:
     """Outside of any transaction: a wrong present password is counted, as at every sign-in."""
-    actor.require_management(user)
+    actor.require_password_right(user)
     _good_password(password, User(email=user.email, name=f"{user.name} {new_name}"))  # of before and after
     if user != actor.user:
         return
-    if actor.is_limited:
-        raise PermissionDenied("A limited token cannot change its owner's password; sign in instead.")
     if not present:
         raise ValidationError({"presentPassword": ["Needed for a new password of your own."]})
     try:

@@ -20,7 +20,7 @@ class Site(admin.AdminSite):
         """There is one way to change one's own password, and it asks for the present one."""
         return redirect("profile")
 
-    password_change_done = password_change  # type: ignore[assignment]
+    password_change_done = password_change
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """For the fields that complete on a page of ours; Django names the rows behind any relation of any model."""

@@ -51,6 +51,7 @@ INSTALLED_APPS = [
     # It drives `runserver`; to any other process it is 23 MiB and half a second of start for nothing.
     *(["daphne"] if "runserver" in sys.argv else []),
     "project.admin_site.Admin",
+    "accounts",  # before Django's own, whose command `changepassword` it takes the place of
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -62,7 +63,6 @@ INSTALLED_APPS = [
     "django_otp",
     "django_otp.plugins.otp_totp",
     "rest_framework",
-    "accounts",
     "relay",
     "privategpt",
 ]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.core.management import call_command
+from django.core.management import call_command, get_commands, load_command_class
 from django.core.management.base import CommandError
+from django.db import connection
 from django.test import Client
 
 from accounts import people, secondfactor
 from accounts.actors import Actor
+from accounts.management.commands import changepassword
 from accounts.models import AuditEntry, Authenticator, Group, Session, Token, User
 from tests.admin_site import act, administrator, page, signed_in, staff, user_fields
 from tests.conftest import PASSWORD
@@ -254,6 +258,27 @@ def test_of_two_administrators_one_stays(settings: Any) -> None:
     assert [user.email for user in User.objects.filter(is_active=True)] == [ALONE]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_administrators_who_end_each_other_at_once_are_not_both_gone() -> None:
+    first, second = administrator(), User.objects.create_superuser("second@example.org", PASSWORD)
+    together = Barrier(2)
+
+    def ends(who: User, whom: User) -> bool:
+        together.wait()
+        try:
+            people.retire(Actor(who), whom)
+        except people.LastAdministrator:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(2) as pair:
+        ended = list(pair.map(ends, (first, second), (second, first)))
+    assert sorted(ended) == [False, True]
+    assert User.objects.filter(is_active=True).count() == 1
+
+
 # -- passwords ----------------------------------------------------------------------------------
 
 
@@ -291,6 +316,25 @@ def test_guessing_the_present_password_is_locked_in_words_of_the_page(alice: Use
     assert (locked.status_code, "Too many failed sign-ins" in locked.content.decode()) == (422, True)
     alice.refresh_from_db()
     assert alice.check_password(PASSWORD)
+
+
+class Typed(changepassword.Command):
+    """Somebody types the new password, twice."""
+
+    def _get_pass(self, prompt: str = "") -> str:
+        return NEW
+
+
+def test_the_command_ends_them_too(alice: User) -> None:
+    theirs = browser(alice)
+    _, key = Token.objects.issue(Token.Kind.API, alice)
+    assert isinstance(load_command_class(get_commands()["changepassword"], "changepassword"), changepassword.Command)
+    call_command(Typed(), "alice@example.org", stdout=StringIO())
+    alice.refresh_from_db()
+    assert alice.check_password(NEW)
+    assert theirs.get("/account").status_code == 302
+    assert Token.objects.all().with_key(key, Token.Kind.API) is None
+    assert AuditEntry.objects.get().way == "command"
 
 
 @pytest.mark.parametrize("form", [SET, {"usable_password": "false", "unset-password": "1"}])

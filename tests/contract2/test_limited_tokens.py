@@ -85,6 +85,30 @@ def test_guessing_the_present_password_locks_as_signing_in_does(anybody: Program
     assert PASSWORD not in locked.body.decode()
 
 
+@pytest.mark.parametrize(
+    "fields", [{"roles": ["users"]}, {"roles": ["system"]}, {"is_staff": True}, {"is_superuser": True}]
+)
+def test_no_limited_token_leads_to_another_administrators_sign_in(
+    anybody: Program, root: User, fields: dict[str, object]
+) -> None:
+    other, limited = person("eve", **{"roles": []} | fields), token(anybody, root, ["admin"])
+    assert limited.patch("/users", {"email": other.email, "password": NEW}).status == 403
+    assert limited.patch("/users", {"email": other.email, "name": "Eve B."}).status == 200
+    other.refresh_from_db()
+    assert (other.check_password(PASSWORD), other.name) == (True, "Eve B.")
+    assert token(anybody, root).patch("/users", {"email": other.email, "password": NEW}).status == 200
+
+
+def test_a_limited_token_makes_users_and_no_administrators(anybody: Program, root: User) -> None:
+    limited = token(anybody, root, ["admin"])
+    for roles in (["users"], ["documents", "system"]):
+        assert limited.post("/users", DORA | {"roles": roles}).status == 403
+    assert limited.post("/users", DORA | {"roles": ["documents"]}).status == 200
+    assert limited.patch("/users", {"email": DORA["email"], "roles": ["users"]}).status == 403
+    assert limited.patch("/users", {"email": DORA["email"], "password": NEW}).status == 200
+    assert User.objects.get(email=DORA["email"]).roles == ["documents"]
+
+
 def test_somebody_elses_password_needs_none_of_ones_own(as_root: Program) -> None:
     person("eve")
     assert as_root.patch("/users", {"email": "eve@example.org", "password": NEW}).status == 200
@@ -118,7 +142,8 @@ def test_a_narrowed_token_acts_upon_people_of_its_groups_only(
     inside, beyond, both = person("ida", alpha, roles=[]), person("ben", gamma, roles=[]), person("bo", alpha, gamma)
     lead = person("lea", alpha, roles=["users"])
     for user in (beyond, both, lead, manager):
-        for change in ({"password": NEW}, {"groups": ["alpha"]}, {"groups": []}, {"name": "Taken"}):
+        changes: list[dict[str, object]] = [{"password": NEW}, {"groups": ["alpha"]}, {"groups": []}, {"name": "Taken"}]
+        for change in changes:
             assert narrowed.patch("/users", {"email": user.email, **change}).status == 403, (user, change)
         assert narrowed.delete("/users", {"email": user.email}).status == 403
         before = {group.name for group in user.groups.all()}
