@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "project.bounds.Bounds",
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -271,10 +272,12 @@ LOGGING = {
         "line": {"()": "project.logs.LineFormatter"},
         "json": {"()": "project.logs.JsonFormatter"},
     },
+    "filters": {"refused": {"()": "project.logs.Refused"}},
     "handlers": {
         "stderr": {
             "class": "project.logs.Stderr",
             "formatter": one_of("LOG_FORMAT", LOG_FORMATS) or "line",
+            "filters": ["refused"],
         }
     },
     "root": {"handlers": ["stderr"], "level": text("LOG_LEVEL", "INFO").upper()},

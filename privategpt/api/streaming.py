@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from django.http import HttpRequest, StreamingHttpResponse
 
+from accounts.numerals import whole
 from privategpt import follow
 from privategpt.api import credentials, envelope
 from privategpt.api.answer import shape_sources, wants_objects
@@ -46,9 +47,10 @@ def last_event(request: HttpRequest) -> Place | None:
     if not shown:
         return None
     message, colon, offset = shown.rpartition(":")
-    if not colon or not offset.isascii() or not offset.isdigit() or len(offset) > 12:
+    number = whole(offset, most=10**12)
+    if not colon or number is None:
         raise envelope.not_found()
-    return Place(message, int(offset))
+    return Place(message, number)
 
 
 async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttpResponse:

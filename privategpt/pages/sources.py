@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.numerals import whole
 from privategpt import ingest
 from privategpt.models import Source, SourceQuerySet
 from privategpt.pages.keeping import Keeper
@@ -79,13 +80,13 @@ def _filtered(readable: SourceQuerySet, keeper: Keeper, words: str, group: str, 
     if group == "public":
         readable = readable.among([], public=True)
     elif group in {str(own.pk) for own in keeper.groups}:
-        readable = readable.among([int(group)], public=False)
+        readable = readable.among([own.pk for own in keeper.groups if str(own.pk) == group], public=False)
     return readable.filter(state=state) if state in STATES else readable
 
 
 def _page_number(text: str) -> int:
     """From 0 on; pages are numbered from 1 on for readers."""
-    return min(int(text), 100_000) - 1 if text.isascii() and text.isdigit() and int(text) > 0 else 0
+    return max(1, min(whole(text) or 1, 100_000)) - 1
 
 
 def _rows(found: SourceQuerySet, keeper: Keeper) -> list[dict[str, Any]]:

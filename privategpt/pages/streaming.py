@@ -20,6 +20,7 @@ from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET
 
+from accounts.numerals import whole
 from accounts.sessions import Session
 from privategpt import follow
 from privategpt.models import Chat, Message
@@ -51,7 +52,7 @@ def _telling(request: HttpRequest, chat_pk: UUID, pk: UUID, after: int) -> Telli
 def _offset(request: HttpRequest) -> int:
     """Where the reader's text ends: a browser that comes back says it by itself."""
     said = request.headers.get("Last-Event-ID") or request.GET.get("after") or "0"
-    return int(said) if said.isascii() and said.isdigit() and int(said) < LONGEST_OFFSET else 0
+    return whole(said, most=LONGEST_OFFSET) or 0
 
 
 async def _stream(request: HttpRequest, told: Telling) -> AsyncIterator[bytes]:
