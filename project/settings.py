@@ -6,8 +6,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from project import database
-from project.environment import kept_secret, long_enough, names, number, one_of, redis_url, switch, text, whole
+from project.environment import (
+    found_secret,
+    kept_secret,
+    long_enough,
+    names,
+    number,
+    one_of,
+    redis_url,
+    switch,
+    text,
+    whole,
+)
 from project.llm import openai_backend
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -39,8 +52,17 @@ CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS = switch("BEHIND_TLS", default=False)
 
 # -- secrets: made at random at the first start, kept in the data folder with mode 0600 ---------
-SECRET_KEY = long_enough("SECRET_KEY", text("SECRET_KEY")) or kept_secret(DATA_DIR / "secret_key", size=48)[0]
-ADMIN_KEY = text("ADMIN_KEY") or kept_secret(DATA_DIR / "admin_key")[0]
+COMMAND = sys.argv[1] if len(sys.argv) > 1 and Path(sys.argv[0]).name == "manage.py" else ""
+SECRET_KEY = long_enough("SECRET_KEY", text("SECRET_KEY"))
+if not SECRET_KEY and COMMAND == "backup" and not (DATA_DIR / "secret_key").exists():
+    # The server has it from its environment. One that is made up would void every key of what is restored.
+    raise ImproperlyConfigured(f"SECRET_KEY is not in {DATA_DIR}; set it as the server has it.")
+SECRET_KEY = SECRET_KEY or kept_secret(DATA_DIR / "secret_key", size=48)[0]
+# Only who asks for it, or shows it, makes one: whoever backs up would store a key that opens nothing.
+WITHOUT_ADMIN_KEY = {"backup", "restore", "rehearse", "worker", "runagent"}
+ADMIN_KEY = text("ADMIN_KEY") or (
+    found_secret(DATA_DIR / "admin_key") if COMMAND in WITHOUT_ADMIN_KEY else kept_secret(DATA_DIR / "admin_key")[0]
+)
 # The first administrator. Without a password one is made at random and shown once.
 ADMIN_EMAIL = text("ADMIN_EMAIL", "admin@switchboard.local")
 ADMIN_PASSWORD = text("ADMIN_PASSWORD")
