@@ -23,6 +23,7 @@ from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval.index import Cut, cut_text
 from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import packed
+from privategpt.turns import Turns
 from privategpt.writing import transaction_in_turn
 
 if TYPE_CHECKING:
@@ -215,18 +216,18 @@ def is_unfinished() -> bool:
     return Source.objects.filter(state__in=[State.CREATION, State.PROCESSING]).exists()
 
 
-def claim(worker: str) -> Source | None:
-    """The source that has waited longest, now this worker's; None when nothing is to be done.
+def claim(worker: str, turns: Turns | None = None) -> Source | None:
+    """The source whose turn it is, or that has waited longest, now this worker's; None when nothing is to be done.
 
     One that was taken up too often comes back unclaimed, in `error`.
     """
     with transaction_in_turn():
         now = timezone.now()
-        waiting = _waiting(now).order_by("updated_at").defer("content")
+        plain = waiting = _waiting(now).order_by("updated_at").defer("content")
         # Two workers at once: each takes another one. SQLite has one writer, and knows no such locks.
         if connection.features.has_select_for_update_skip_locked:
             waiting = waiting.select_for_update(skip_locked=True)
-        source = waiting.first()
+        source = turns.pick(plain, waiting) if turns else waiting.first()
         if source is None:
             return None
         source.attempts += 1
@@ -251,6 +252,11 @@ def missing(source: Source, embedder: str, limit: int) -> list[Passage]:
     """The first passages of the source that this embedder has yet to embed."""
     rows = Passage.objects.filter(source=source.pk).without_vector(embedder)
     return list(rows.select_related("source").defer("source__content")[:limit])
+
+
+def is_whole(source: Source, embedder: str) -> bool:
+    """Whether no passage lacks its vector: then only `finish` is left to do."""
+    return not Passage.objects.filter(source=source.pk).without_vector(embedder).exists()
 
 
 def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embedded) -> None:

@@ -51,8 +51,10 @@ def long_header(target: Path) -> Path:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 64 << 20
     with tarfile.open(target, "w:gz") as tar:
-        tar.addfile(*(lambda info, data: (info, io.BytesIO(data)))(*entry("manifest.json", manifest())))
-        tar.fileobj.write(header.tobuf() + bytes(header.size))  # type: ignore[union-attr]
+        info, data = entry("manifest.json", manifest())
+        tar.addfile(info, io.BytesIO(data))
+        assert tar.fileobj
+        tar.fileobj.write(header.tobuf() + bytes(header.size))
     return target
 
 

@@ -29,7 +29,7 @@ class Moment(Text):
     def to_internal_value(self, data: Any) -> Any:
         try:
             found = parse_datetime(super().to_internal_value(data))
-            found = found and found.tzinfo and found.astimezone(UTC)  # in UTC it may lie behind the last year there is
+            found = found.astimezone(UTC) if found and found.tzinfo else None  # it may lie behind the last year in UTC
         except (ValueError, OverflowError):
             found = None
         if not found:
