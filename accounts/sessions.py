@@ -29,6 +29,12 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """Where this user is signed in, the one used last first."""
         return self.filter(user=user, expire_date__gt=timezone.now()).order_by("-used_at")
 
+    def end_surplus(self, user: User, most: int) -> None:
+        """Ends those of this user that were unused longest, so that no more than so many are left."""
+        surplus = list(self.of(user).values_list("pk", flat=True)[most : most + 1000])
+        if surplus:
+            self.filter(pk__in=surplus).delete()
+
     def still_holds(self, session: SessionBase) -> bool:
         """Whether a session that was read a while ago still signs its user in: for lines that stay open.
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Greatest
@@ -49,6 +50,10 @@ class Unstorable(ValueError):
     """The text holds what no database stores: half a surrogate pair, or NUL."""
 
 
+class TooMuch(Unstorable):
+    """Its creator has as many sources, or as much text in them, as one person may have."""
+
+
 class SourceGone(Exception):
     """The source has been deleted meanwhile."""
 
@@ -75,6 +80,7 @@ def store(
     if source_id:
         source.id = source_id
     with transaction_in_turn():
+        _check_room(creator, len(cut.drafts), sources=1)
         source.save(force_insert=True)
         _set_groups(source, groups)
         index().store(source, cut)
@@ -101,6 +107,8 @@ def edit(
         current = Source.objects.select_for_update().filter(pk=source.pk).first()
         if current is None:
             raise SourceGone
+        if cut and len(cut.drafts) > current.passages_total:
+            _check_room(current.creator, len(cut.drafts) - current.passages_total)
         source.title = current.title if title is None else title
         source.content = current.content if content is None else content
         source.is_public = current.is_public if groups is None else not groups
@@ -176,6 +184,18 @@ def check(*texts: str) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise Unstorable("The text holds half a surrogate pair, which is no character.") from None
+
+
+def _check_room(creator: User | None, passages: int, *, sources: int = 0) -> None:
+    """Raises TooMuch when so many more are too many."""
+    if creator is None:
+        return
+    own = Source.objects.filter(creator=creator).order_by()
+    held = own.aggregate(sources=models.Count("pk"), passages=models.Sum("passages_total"))
+    if held["sources"] + sources > settings.PER_USER["sources"]:
+        raise TooMuch("You have as many sources as one person may have; delete some first.")
+    if (held["passages"] or 0) + passages > settings.PER_USER["passages"]:
+        raise TooMuch("Your sources hold as much text as one person may have; delete some first.")
 
 
 def _locked() -> models.QuerySet[Source]:

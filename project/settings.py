@@ -170,6 +170,13 @@ SIGN_IN: dict[str, Any] = {
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
 }
+# What one person may have at once. Generous: they are there so that nobody fills the server, by a script or by mistake.
+PER_USER: dict[str, int] = {
+    "sessions": whole("SESSIONS_PER_USER", 100, least=1),  # beyond that the one longest unused ends
+    "streams": whole("STREAMS_PER_USER", 200, least=1),  # of answers that are followed, in each process
+    "sources": whole("SOURCES_PER_USER", 100_000, least=1),
+    "passages": whole("PASSAGES_PER_USER", 5_000_000, least=1),  # of them: about a kilobyte of text each
+}
 # Wrong admin keys from one network address that have no more compared for as long; in each process by itself.
 ADMIN_KEY_FAILURES = whole("ADMIN_KEY_FAILURES", 100, least=1)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS

@@ -55,6 +55,7 @@ def last_event(request: HttpRequest) -> Place | None:
 
 async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttpResponse:
     """200 at once, the events as they come. `after`: characters that the client has already."""
+    follow.admit(str(view.caller.user.pk))  # raises TooManyStreams; the answer itself goes on
     headers = {**envelope.HEADERS, "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(
         _events(view, message, after), content_type=f"{EVENTS}; charset=utf-8", headers=headers
@@ -63,6 +64,12 @@ async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttp
 
 async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator[bytes, None]:
     told = after > 0  # whoever comes back has heard of the sources
+    with follow.reading(str(view.caller.user.pk)):
+        async for part in _parts(view, message, after, told=told):
+            yield part
+
+
+async def _parts(view: _Asking, message: Message, after: int, *, told: bool) -> AsyncGenerator[bytes, None]:
     try:
         async for event in _checked(view, follow.events(message.pk, after)):
             if event is None:

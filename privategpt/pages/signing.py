@@ -21,7 +21,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import secondfactor
 from accounts.addresses import peer
 from accounts.models import User
-from accounts.sessions import ADDRESS, DEVICE
+from accounts.sessions import ADDRESS, DEVICE, Session
 from privategpt.pages.sentences import in_readers_language
 
 HALF_WAY: Final = "half_way"  # in the session: who gave the right password, when, and where they want to go
@@ -95,6 +95,7 @@ def sign_in_code(request: HttpRequest) -> HttpResponse:
 
 
 def _let_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
+    Session.objects.end_surplus(user, settings.PER_USER["sessions"] - 1)
     login(request, user)
     request.session[DEVICE] = request.headers.get("User-Agent", "")
     request.session[ADDRESS] = peer(request)

@@ -19,6 +19,7 @@ from accounts.numerals import whole
 from privategpt import ingest
 from privategpt.models import Source, SourceQuerySet
 from privategpt.pages.keeping import Keeper
+from privategpt.pages.sentences import in_readers_language
 from privategpt.pages.shell import UserRequest
 from privategpt.pages.source_forms import (
     NewSourceForm,
@@ -180,6 +181,8 @@ def write(request: UserRequest) -> HttpResponse:
             )
         except ingest.GroupGone:
             form.add_error("groups", group_gone())
+        except ingest.TooMuch as fault:
+            form.add_error("content", in_readers_language(str(fault)))
         else:
             messages.success(request, stored_words(1))
             return redirect("source", pk=source.pk)
@@ -192,9 +195,13 @@ def edit(request: UserRequest, pk: UUID) -> HttpResponse:
     source = Keeper(request.user).source(pk)
     form = TextForm(request.POST or None, initial={"title": source.title, "content": source.content})
     if _is_to_be_saved(request, form):
-        _edited(source, title=form.cleaned_data["title"], content=form.cleaned_data["content"])
-        messages.success(request, gettext("Saved. What changed is searched anew."))
-        return redirect("source", pk=pk)
+        try:
+            _edited(source, title=form.cleaned_data["title"], content=form.cleaned_data["content"])
+        except ingest.TooMuch as fault:
+            form.add_error("content", in_readers_language(str(fault)))
+        else:
+            messages.success(request, gettext("Saved. What changed is searched anew."))
+            return redirect("source", pk=pk)
     return _editor(request, form, gettext("Edit"), source=source)
 
 
