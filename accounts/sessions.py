@@ -59,6 +59,12 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """All but the one at hand."""
         return self.exclude(pk=row_key(session.session_key))
 
+    def end_surplus(self, user: User, most: int) -> None:
+        """Ends those of this user that were unused longest, so that no more than so many are left."""
+        surplus = list(self.of(user).values_list("pk", flat=True)[most : most + 1000])
+        if surplus:
+            self.filter(pk__in=surplus).delete()
+
     def still_holds(self, session: SessionBase) -> bool:
         """Whether a session that was read a while ago still signs its user in: for lines that stay open.
 

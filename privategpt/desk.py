@@ -39,6 +39,7 @@ class Desk:
         self.loop = asyncio.get_running_loop()
         self.running: dict[UUID, Generation] = {}
         self.count: Counter[str] = Counter()  # of each user
+        self.readers: Counter[str] = Counter()  # open streams of each user
         self.waker = Waker(self._changed)
         self.means = Means(
             backends=Backends(settings.LLM_BACKENDS, settings.LLM_BACKEND),

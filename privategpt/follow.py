@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 from channels.db import database_sync_to_async
+from django.conf import settings
 from django.db.models import QuerySet
 from django.db.models.functions import Substr
 
@@ -43,6 +44,29 @@ class Event:
     kind: Literal["place", "sources", "delta", "done"]
     offset: int
     data: Any
+
+
+class TooManyStreams(TooManyFollowers):
+    """This reader follows as many answers at once as one person may."""
+
+
+def admit(reader: str) -> None:
+    """Raises TooManyStreams when one more is too many for this reader."""
+    if desk.current().readers[reader] >= settings.PER_USER["streams"]:
+        raise TooManyStreams("You follow as many answers at once as one person may; close some of their pages.")
+
+
+@contextlib.contextmanager
+def reading(reader: str) -> Iterator[None]:
+    """While a stream of theirs is open."""
+    readers = desk.current().readers
+    readers[reader] += 1
+    try:
+        yield
+    finally:
+        readers[reader] -= 1
+        if not readers[reader]:
+            del readers[reader]
 
 
 async def events(message_id: UUID, after: int = 0) -> AsyncIterator[Event]:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Greatest
@@ -25,6 +26,7 @@ from privategpt.models import GONE, UNDO, Passage, Source, Vector
 from privategpt.retrieval.index import Cut, cut_text
 from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import packed
+from privategpt.turns import Turns
 from privategpt.writing import transaction_in_turn
 
 if TYPE_CHECKING:
@@ -60,6 +62,10 @@ class NoText(Unstorable):
         self.kind = kind
 
 
+class TooMuch(Unstorable):
+    """Its creator has as many sources, or as much text in them, as one person may have."""
+
+
 class SourceGone(Exception):
     """The source has been deleted meanwhile."""
 
@@ -87,6 +93,7 @@ def store(
         source.id = source_id
         steps.end(Source.objects.doomed().filter(pk=source_id))  # the rest of a former one under this id
     with transaction_in_turn():
+        _check_room(creator, len(cut.drafts), sources=1)
         source.save(force_insert=True)
         _set_groups(source, groups)
         index().store(source, cut)
@@ -115,6 +122,8 @@ def edit(
         current = Source.objects.not_deleted().select_for_update().filter(pk=source.pk).first()
         if current is None:
             raise SourceGone
+        if cut and len(cut.drafts) > current.passages_total:
+            _check_room(current.creator, len(cut.drafts) - current.passages_total)
         source.title = current.title if title is None else title
         source.content = current.content if content is None else content
         source.is_public = current.is_public if groups is None else not groups
@@ -197,6 +206,18 @@ def check_content(content: str) -> None:
         raise NoText(kind)
 
 
+def _check_room(creator: User | None, passages: int, *, sources: int = 0) -> None:
+    """Raises TooMuch when so many more are too many."""
+    if creator is None:
+        return
+    own = Source.objects.not_deleted().filter(creator=creator).order_by()
+    held = own.aggregate(sources=models.Count("pk"), passages=models.Sum("passages_total"))
+    if held["sources"] + sources > settings.PER_USER["sources"]:
+        raise TooMuch("You have as many sources as one person may have; delete some first.")
+    if (held["passages"] or 0) + passages > settings.PER_USER["passages"]:
+        raise TooMuch("Your sources hold as much text as one person may have; delete some first.")
+
+
 def _locked() -> models.QuerySet[Source]:
     """Rows that nobody else changes before this transaction ends, without their text."""
     return Source.objects.select_for_update().defer("content")
@@ -235,18 +256,18 @@ def is_unfinished() -> bool:
     return Source.objects.not_deleted().filter(state__in=[State.CREATION, State.PROCESSING]).exists()
 
 
-def claim(worker: str) -> Source | None:
-    """The source that has waited longest, now this worker's; None when nothing is to be done.
+def claim(worker: str, turns: Turns | None = None) -> Source | None:
+    """The source whose turn it is, or that has waited longest, now this worker's; None when nothing is to be done.
 
     One that was taken up too often comes back unclaimed, in `error`.
     """
     with transaction_in_turn():
         now = timezone.now()
-        waiting = _waiting(now).order_by("updated_at").defer("content")
+        plain = waiting = _waiting(now).order_by("updated_at").defer("content")
         # Two workers at once: each takes another one. SQLite has one writer, and knows no such locks.
         if connection.features.has_select_for_update_skip_locked:
             waiting = waiting.select_for_update(skip_locked=True)
-        source = waiting.first()
+        source = turns.pick(plain, waiting) if turns else waiting.first()
         if source is None:
             return None
         source.attempts += 1
@@ -271,6 +292,11 @@ def missing(source: Source, embedder: str, limit: int) -> list[Passage]:
     """The first passages of the source that this embedder has yet to embed."""
     rows = Passage.objects.filter(source=source.pk).without_vector(embedder)
     return list(rows.select_related("source").defer("source__content")[:limit])
+
+
+def is_whole(source: Source, embedder: str) -> bool:
+    """Whether no passage lacks its vector: then only `finish` is left to do."""
+    return not Passage.objects.filter(source=source.pk).without_vector(embedder).exists()
 
 
 def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embedded) -> None:

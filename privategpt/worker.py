@@ -26,6 +26,7 @@ from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import BATCH, Embedded
 from privategpt.retrieval.index import passage_text
 from privategpt.retrieval.indexes import index
+from privategpt.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Worker:
         self.progress = Progress()
         self._embedding = embedding
         self._stop = threading.Event()
+        self._turns = Turns()
         self._tidied = self._counted = self._swept = float("-inf")
         self.pulse = Pulse(STUCK)
 
@@ -99,7 +101,7 @@ class Worker:
             except EmbedderUnavailable as reason:
                 ingest.explain_wait(f"{absence() or reason} Until then it is found by its words alone.")
                 return False
-            source = ingest.claim(self.name)
+            source = ingest.claim(self.name, self._turns)
             if source is None:
                 break
             if source.claimed_by and not self._embed(source, embedder):
@@ -155,6 +157,8 @@ class Worker:
             ingest.keep(source, self.name, rows, vectors)
             self.progress.passages += len(rows)
             self._tidy()  # the source may be long
+            if ingest.is_waiting() and not ingest.is_whole(source, embedder):
+                break  # the next batch is somebody else's turn
         ingest.give_back(source, self.name)
 
 

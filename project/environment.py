@@ -109,6 +109,11 @@ def long_enough(name: str, value: str) -> str:
     return value
 
 
+def found_secret(path: Path) -> str:
+    """The secret in this file; "" when there is none. For programs that must not make one up."""
+    return path.read_text().strip() if path.is_file() else ""
+
+
 def kept_secret(path: Path, size: int = 24) -> tuple[str, bool]:
     """The secret in this file, made of so many random bytes when there is none; True when it is new.
 

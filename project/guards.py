@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from accounts import revocation
+from accounts.numerals import MOST_DIGITS, whole
 from project.metrics import request_ended
 from relay.ids import next_request_id, request_id, taken_up
 
@@ -62,7 +63,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application for HTTP scopes."""
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        if len(declared) > 18 or (declared.isdigit() and int(declared) > self._limit):
+        if len(declared) > MOST_DIGITS or (whole(declared) or 0) > self._limit:
             await self._refuse(scope, send, 413, f"The request body is longer than {self._limit} bytes")
             return
         gauge = _Gauge(receive, self._limit, self._within)

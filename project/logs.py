@@ -60,6 +60,16 @@ def _fault(info: Fault) -> dict[str, Any]:
     return {"exception": kind.__qualname__ if kind else "", "places": places}
 
 
+class Refused(logging.Filter):
+    """What Django refuses as suspicious is a stranger's doing: a line says so, and no traceback follows it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.security."):
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
 class Stderr(logging.Handler):
     """Standard error, which nobody waits for: a line that it does not take at once is counted and dropped.
 

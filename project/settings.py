@@ -7,8 +7,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from project import database
-from project.environment import kept_secret, long_enough, names, number, one_of, redis_url, switch, text, whole
+from project.environment import (
+    found_secret,
+    kept_secret,
+    long_enough,
+    names,
+    number,
+    one_of,
+    redis_url,
+    switch,
+    text,
+    whole,
+)
 from project.llm import openai_backend
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -40,8 +53,17 @@ CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS = switch("BEHIND_TLS", default=False)
 
 # -- secrets: made at random at the first start, kept in the data folder with mode 0600 ---------
-SECRET_KEY = long_enough("SECRET_KEY", text("SECRET_KEY")) or kept_secret(DATA_DIR / "secret_key", size=48)[0]
-ADMIN_KEY = text("ADMIN_KEY") or kept_secret(DATA_DIR / "admin_key")[0]
+COMMAND = sys.argv[1] if len(sys.argv) > 1 and Path(sys.argv[0]).name == "manage.py" else ""
+SECRET_KEY = long_enough("SECRET_KEY", text("SECRET_KEY"))
+if not SECRET_KEY and COMMAND == "backup" and not (DATA_DIR / "secret_key").exists():
+    # The server has it from its environment. One that is made up would void every key of what is restored.
+    raise ImproperlyConfigured(f"SECRET_KEY is not in {DATA_DIR}; set it as the server has it.")
+SECRET_KEY = SECRET_KEY or kept_secret(DATA_DIR / "secret_key", size=48)[0]
+# Only who asks for it, or shows it, makes one: whoever backs up would store a key that opens nothing.
+WITHOUT_ADMIN_KEY = {"backup", "restore", "rehearse", "worker", "runagent"}
+ADMIN_KEY = text("ADMIN_KEY") or (
+    found_secret(DATA_DIR / "admin_key") if COMMAND in WITHOUT_ADMIN_KEY else kept_secret(DATA_DIR / "admin_key")[0]
+)
 # The first administrator. Without a password one is made at random and shown once.
 ADMIN_EMAIL = text("ADMIN_EMAIL", "admin@switchboard.local")
 ADMIN_PASSWORD = text("ADMIN_PASSWORD")
@@ -81,6 +103,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "project.bounds.Bounds",
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -152,6 +175,13 @@ SIGN_IN: dict[str, Any] = {
     "failures_per_address": whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, least=1),
     "minutes": number("SIGN_IN_LOCK_MINUTES", 10, least=0.01),
     "log_days": number("SIGN_IN_LOG_DAYS", 90, least=1),  # that the audit log keeps sign-ins, failures and sign-outs
+}
+# What one person may have at once. Generous: they are there so that nobody fills the server, by a script or by mistake.
+PER_USER: dict[str, int] = {
+    "sessions": whole("SESSIONS_PER_USER", 100, least=1),  # beyond that the one longest unused ends
+    "streams": whole("STREAMS_PER_USER", 200, least=1),  # of answers that are followed, in each process
+    "sources": whole("SOURCES_PER_USER", 100_000, least=1),
+    "passages": whole("PASSAGES_PER_USER", 5_000_000, least=1),  # of them: about a kilobyte of text each
 }
 # Wrong admin keys from one network address that have no more compared for as long; in each process by itself.
 ADMIN_KEY_FAILURES = whole("ADMIN_KEY_FAILURES", 100, least=1)
@@ -279,10 +309,12 @@ LOGGING = {
         "line": {"()": "project.logs.LineFormatter"},
         "json": {"()": "project.logs.JsonFormatter"},
     },
+    "filters": {"refused": {"()": "project.logs.Refused"}},
     "handlers": {
         "stderr": {
             "class": "project.logs.Stderr",
             "formatter": one_of("LOG_FORMAT", LOG_FORMATS) or "line",
+            "filters": ["refused"],
         }
     },
     "root": {"handlers": ["stderr"], "level": text("LOG_LEVEL", "INFO").upper()},

@@ -83,6 +83,7 @@ WITHOUT_DATABASE = [
     "test_pool.py",
     "test_prompts.py",
     "test_proxy.py",
+    "test_restore_lies.py",
     "test_readme.py",
     "test_rendering.py",
     "test_rights_door.py",

@@ -48,6 +48,7 @@ LAYERS = {
             "generation",
             "ingest",
             "worker",
+            "turns",
             "figures",
             "knowledge",
             "sweeping",

@@ -238,3 +238,37 @@ def test_without_a_name_it_goes_into_the_data_folder(original: dict[str, Any], t
     (found,) = (data / "backups").iterdir()
     assert found.name.startswith("switchboard-")
     assert manage(data, "restore", str(found), "--replace").returncode == 0  # from there as well
+
+
+# -- secrets that are not here -------------------------------------------------------------------
+
+
+def names_in(archive: Path) -> list[str]:
+    with tarfile.open(archive) as tar:
+        return tar.getnames()
+
+
+def test_a_key_that_only_the_server_was_told_is_not_made_up(original: dict[str, Any], tmp_path: Path) -> None:
+    data = shutil.copytree(original["web"].data, tmp_path / "data")
+    (data / "admin_key").unlink()
+    done = manage(data, "backup", str(tmp_path / "without"))
+    assert done.returncode == 0, done.stderr
+    assert "The admin key is not in it" in done.stderr
+    assert not (data / "admin_key").exists()
+    assert "admin_key" not in names_in(tmp_path / "without")
+    assert manage(data, "backup", str(tmp_path / "with"), ADMIN_KEY="told to the server").returncode == 0
+    assert "admin_key" in names_in(tmp_path / "with")
+    there = tmp_path / "there"
+    assert manage(there, "restore", str(tmp_path / "without"), ADMIN_KEY="told to the server").returncode == 0
+    assert not (there / "admin_key").exists()
+
+
+def test_a_secret_key_that_only_the_server_was_told_is_asked_for(original: dict[str, Any], tmp_path: Path) -> None:
+    data = shutil.copytree(original["web"].data, tmp_path / "data")
+    secret = (data / "secret_key").read_text().strip()
+    (data / "secret_key").unlink()
+    refused = manage(data, "backup", str(tmp_path / "file"))
+    assert refused.returncode == 1
+    assert "set it as the server has it" in refused.stderr
+    assert not (data / "secret_key").exists()
+    assert manage(data, "backup", str(tmp_path / "file"), SECRET_KEY=secret).returncode == 0

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pytest_django import Settings
 
+from privategpt.serving.children import AGENT, EMBEDDER, WEB, WORKER, Crew, children
+from privategpt.serving.listener import Site
 from tests.patience import PATIENCE
 from tests.running import Server, manage, runs, settled, until
 
@@ -263,3 +266,16 @@ def test_a_web_server_that_never_answers_ends_the_start(tmp_path: Path) -> None:
     assert "broken on purpose" in done.stderr
     assert "The web server does not start" in done.stderr.splitlines()[-1]
     assert done.stdout == ""
+
+
+def test_parts_that_open_no_door_are_told_no_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedder least of all: what it is told is what any program may know, and its own settings."""
+    settings.EMBEDDER = settings.BUILTIN_AGENT = settings.AGENTS_FROM_LOOPBACK = True
+    for name in ("METRICS_TOKEN", "DATABASE_URL", "REDIS_URL", "SECRET_KEY", "OPENAI_API_KEY", "EMBEDDINGS_MODEL"):
+        monkeypatch.setenv(name, "told from outside")
+    rows = {child.name: child.environment for child in children(Site("127.0.0.1", 8080), -1, "the key", Crew())}
+    assert rows[WEB]["ADMIN_KEY"] == "the key"
+    for part in (WORKER, AGENT, EMBEDDER):
+        assert not {"ADMIN_KEY", "METRICS_TOKEN"} & rows[part].keys()
+    assert not {"SECRET_KEY", "DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY"} & rows[EMBEDDER].keys()
+    assert {"PATH", "EMBEDDINGS_MODEL", "PYTHONPATH", "MALLOC_ARENA_MAX"} <= rows[EMBEDDER].keys()

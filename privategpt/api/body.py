@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest
 
+from accounts.numerals import MOST_DIGITS, whole
 from privategpt.api.envelope import Refusal
 
 _decode = msgspec.json.Decoder().decode
@@ -14,8 +15,8 @@ _decode = msgspec.json.Decoder().decode
 
 def read(request: HttpRequest, limit: int) -> bytes:
     """The bytes. Raises Refusal (413) beyond `limit` of them."""
-    declared = str(request.META.get("CONTENT_LENGTH") or "")
-    if declared.isdigit() and int(declared[:18]) > limit:
+    declared = str(request.META.get("CONTENT_LENGTH") or "0")
+    if len(declared) > MOST_DIGITS or (whole(declared) or 0) > limit:
         raise too_large(limit)
     raw: bytes = request.read(limit + 1)
     if len(raw) > limit:

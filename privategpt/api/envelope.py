@@ -110,6 +110,10 @@ def understood(fault: Exception) -> Refusal:
             return invalid({"groups": ["A group was deleted just now."]})
         case ingest.SourceGone():
             return not_found()
+        case ingest.TooMuch():
+            return Refusal(507, str(fault))
+        case follow.TooManyStreams():
+            return Refusal(429, str(fault), headers=LATER)
         case ingest.Unstorable():
             return invalid({"content": [str(fault)]})
         case PermissionDenied():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
@@ -54,7 +55,20 @@ class Number(serializers.FloatField):
     def to_internal_value(self, data: Any) -> float:
         if isinstance(data, bool) or not isinstance(data, int | float):
             self.fail("invalid")
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:  # a whole number of some hundred digits
+            self.fail("invalid")
+
+
+class Seconds(serializers.FloatField):
+    """A number of a query. What is no number, or not a finite one, is refused."""
+
+    def to_internal_value(self, data: Any) -> float:
+        found = float(super().to_internal_value(data))
+        if not isfinite(found):
+            self.fail("invalid")
+        return found
 
 
 class Names(serializers.ListField):
@@ -148,4 +162,4 @@ class Page(Body):
 class Wait(Body):
     """How long to wait, from the query: seconds, at most 60 of them."""
 
-    wait = serializers.FloatField(min_value=0, default=0)
+    wait = Seconds(min_value=0, default=0)

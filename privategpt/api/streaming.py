@@ -6,6 +6,7 @@ Each event's id says how far the answer has come, so a stream that broke is take
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from django.http import HttpRequest, StreamingHttpResponse
 
+from accounts.numerals import whole
 from privategpt import follow
 from privategpt.api import credentials, envelope
 from privategpt.api.answer import shape_sources, wants_objects
@@ -46,13 +48,15 @@ def last_event(request: HttpRequest) -> Place | None:
     if not shown:
         return None
     message, colon, offset = shown.rpartition(":")
-    if not colon or not offset.isascii() or not offset.isdigit() or len(offset) > 12:
+    number = whole(offset, most=10**12)
+    if not colon or number is None:
         raise envelope.not_found()
-    return Place(message, int(offset))
+    return Place(message, number)
 
 
 async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttpResponse:
     """200 at once, the events as they come. `after`: characters that the client has already."""
+    follow.admit(str(view.caller.user.pk))  # raises TooManyStreams; the answer itself goes on
     headers = {**envelope.HEADERS, "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(
         _events(view, message, after), content_type=f"{EVENTS}; charset=utf-8", headers=headers
@@ -61,6 +65,14 @@ async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttp
 
 async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator[bytes, None]:
     told = after > 0  # whoever comes back has heard of the sources
+    parts = _parts(view, message, after, told=told)
+    with follow.reading(str(view.caller.user.pk)):
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                yield part
+
+
+async def _parts(view: _Asking, message: Message, after: int, *, told: bool) -> AsyncGenerator[bytes, None]:
     is_over = False
     try:
         async for event in _checked(view, message, follow.events(message.pk, after)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from accounts import issuing
 from accounts.models import Token
+from accounts.numerals import whole
 from privategpt.api.base import ApiView, page_of
 from privategpt.api.credentials import SCOPES
 from privategpt.api.envelope import invalid, moment, not_found
@@ -28,9 +29,10 @@ class Moment(Text):
     def to_internal_value(self, data: Any) -> Any:
         try:
             found = parse_datetime(super().to_internal_value(data))
+            found = found.astimezone(UTC) if found and found.tzinfo else None  # it may lie behind the last year in UTC
         except (ValueError, OverflowError):
             found = None
-        if found is None or found.tzinfo is None:
+        if not found:
             raise serializers.ValidationError("Not an ISO-8601 time with an offset, like 2030-01-31T12:00:00Z.")
         if found <= timezone.now():
             raise serializers.ValidationError("This time is over.")
@@ -140,6 +142,7 @@ class OneToken(_OwnTokens):
 
     def delete(self, token: str) -> dict[str, Any]:
         """Ends it."""
-        if not token.isascii() or not token.isdigit() or len(token) > 18:
+        number = whole(token)
+        if number is None:
             raise not_found()
-        return self._end(int(token))
+        return self._end(number)

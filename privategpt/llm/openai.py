@@ -271,9 +271,10 @@ async def _error_body(response: httpx.Response) -> str:
 
 def _retry_after(response: httpx.Response) -> float | None:
     try:
-        return max(0.0, float(response.headers["retry-after"]))
+        found = float(response.headers["retry-after"])
     except (KeyError, ValueError):  # absent, or a date
         return None
+    return max(0.0, found) if math.isfinite(found) else None
 
 
 def _unreachable(error: BaseException) -> str:

@@ -8,19 +8,21 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 LONGEST_MANIFEST = 4 << 20  # bytes
+LONGEST_HEADER = 4096  # bytes of what tar says about a file before it
 PIECE = 1 << 20  # bytes that are read at a time
 COMPRESSION = 1  # of 9: vectors do not get smaller, and the rest is quick to read
 
@@ -93,15 +95,37 @@ def read_manifest(path: Path) -> Manifest:
         return _manifest(tar)
 
 
+class _Plain(tarfile.TarInfo):
+    """A file and nothing else: no link, device or sparse file, and no header that is read into memory whatever its
+    length. Refused before anything behind it is read."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        is_size = self.type == tarfile.XHDTYPE and self.size <= LONGEST_HEADER  # of files beyond 8 GiB
+        if self.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} and not is_size:
+            raise tarfile.ReadError("it holds something that is no plain file")
+        try:
+            found = super()._proc_member(archive)  # type: ignore[misc]
+        except ValueError as fault:  # the standard library's reading of headers expects honest ones
+            raise tarfile.ReadError(f"a header cannot be read: {fault}") from fault
+        if found.issparse():
+            raise tarfile.ReadError("it holds a sparse file")
+        return found
+
+
 def extract(path: Path, folder: Path) -> Manifest:
     """Writes every file that the manifest names into the folder and compares it. Raises BadArchive, OSError."""
     with _opened(path) as tar:
         manifest = _manifest(tar)
         missing = dict(manifest.files)
+        needed, free = sum(member.size for member in missing.values()), shutil.disk_usage(folder).free
+        if needed > free:
+            raise BadArchive(f"{path} holds {needed} bytes, and {folder} has room for {free}.")
         while entry := tar.next():
             wanted = missing.pop(entry.name, None)
-            if wanted is None or not entry.isreg() or "/" in entry.name or entry.name.startswith(".."):
+            if wanted is None or "/" in entry.name or entry.name.startswith(".."):
                 raise BadArchive(f"{path} holds {entry.name!r}, which its manifest does not know.")
+            if entry.size != wanted.size:
+                raise BadArchive(f"{entry.name} is not what was backed up: it has another size.")
             _extract(tar, entry, wanted, folder / entry.name)
     if missing:
         raise BadArchive(f"{path} is not whole: {', '.join(missing)} is missing.")
@@ -117,7 +141,7 @@ def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, wanted: Member, targe
             out.write(piece)
         out.flush()
         os.fsync(out.fileno())
-    if (entry.size, digest.hexdigest()) != (wanted.size, wanted.sha256):
+    if digest.hexdigest() != wanted.sha256:
         raise BadArchive(f"{entry.name} is not what was backed up: its checksum is another.")
 
 
@@ -132,13 +156,17 @@ def _manifest(tar: tarfile.TarFile) -> Manifest:
         raise BadArchive(f"The backup's manifest cannot be read: {fault}.") from fault
     if found.format != FORMAT:
         raise BadArchive(f"The backup has format {found.format}, and this program knows {FORMAT}; use a newer one.")
+    if not all(map(str.isprintable, (found.version, found.made_at, found.vendor, *found.migrations))):
+        raise BadArchive("The backup's manifest cannot be read: it holds control characters.")
+    if any(member.size < 0 for member in found.files.values()):
+        raise BadArchive("The backup's manifest cannot be read: a size is negative.")
     return found
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path, mode="r|gz") as tar:
+        with tarfile.open(path, mode="r|gz", tarinfo=_Plain) as tar:
             yield tar
     except (tarfile.TarError, EOFError) as fault:
         raise BadArchive(f"{path} is no backup, or not whole ({fault}).") from fault

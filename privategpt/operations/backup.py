@@ -96,10 +96,12 @@ def last_made() -> float | None:
 
 def _kept(folder: Path) -> dict[str, Path]:
     """The secrets as they are in force, wherever they came from, and what else the data folder alone knows."""
-    for name, secret in zip(SECRETS, (settings.SECRET_KEY, settings.ADMIN_KEY), strict=True):
+    secrets = dict(zip(SECRETS, (settings.SECRET_KEY, settings.ADMIN_KEY), strict=True))
+    known = {name: secret for name, secret in secrets.items() if secret}  # one is never made up for a backup
+    for name, secret in known.items():
         (folder / name).write_text(f"{secret}\n")
     state = {name: Path(settings.DATA_DIR) / name for name in STATE}
-    return {name: folder / name for name in SECRETS} | {name: at for name, at in state.items() if at.is_file()}
+    return {name: folder / name for name in known} | {name: at for name, at in state.items() if at.is_file()}
 
 
 # -- restore --------------------------------------------------------------------------------------
@@ -126,6 +128,10 @@ def _check_fits(manifest: Manifest, connection: BaseDatabaseWrapper) -> None:
             f"The backup is of {manifest.vendor}, and the database configured here is {connection.vendor}: restore it "
             "where the same kind is configured, then use `manage.py move`."
         )
+    if strange := sorted(manifest.files.keys() - {stores.file_name(connection), *SECRETS, *STATE}):
+        raise CannotRestore(f"The backup holds {strange[0]!r}, which this program does not know.")
+    if lacking := sorted({stores.file_name(connection), "secret_key"} - manifest.files.keys()):
+        raise CannotRestore(f"The backup is not whole: {', '.join(lacking)} is missing.")
     applied = {(app, name) for app, _, name in (each.partition(".") for each in manifest.migrations)}
     if strangers := database.unknown(MigrationLoader(None), applied):
         raise CannotRestore(
@@ -166,7 +172,8 @@ def _check_secrets(drafts: Path) -> None:
     """A secret of the environment wins over the one in the folder: with another one all keys would be void."""
     for name in SECRETS:
         given = os.environ.get(name.upper(), "").strip()
-        if given and given != (drafts / name).read_text().strip():
+        kept = drafts / name
+        if given and kept.exists() and given != kept.read_text().strip():
             raise CannotRestore(f"{name.upper()} in the environment is not the backup's; unset it or set that one.")
 
 

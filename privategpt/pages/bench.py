@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 from accounts import audit
 from accounts.addresses import peer
 from accounts.models import Group, User
+from accounts.numerals import whole
 from privategpt.grounding import SOURCES
 from privategpt.models import Scenario, Source, SourceQuerySet
 from privategpt.pages.sentences import in_readers_language
@@ -116,9 +117,8 @@ def _looked(request: UserRequest, reader: User, question: str, limit: int, scena
 def _within(readable: SourceQuerySet, group: str) -> SourceQuerySet:
     if group == "public":
         return readable.among([], public=True)
-    if group.isascii() and group.isdigit() and len(group) < 10:
-        return readable.among([int(group)], public=False)
-    return readable
+    number = whole(group, most=10**9)
+    return readable if number is None else readable.among([number], public=False)
 
 
 def _withheld(reader: User, question: str, limit: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
+from accounts.numerals import whole
 from privategpt import answers, sweeping, withheld
 from privategpt.models import Chat, Message, Source
 from privategpt.pages import asking, history
@@ -87,7 +88,7 @@ def chat_page(
     request: HttpRequest, user: User, chat: Chat, *, draft: str = "", wrong: str = "", status: int = 200
 ) -> HttpResponse:
     before = request.GET.get("before", "")
-    found, has_earlier = exchanges_of(chat, user, before=int(before) if before.isascii() and before.isdigit() else None)
+    found, has_earlier = exchanges_of(chat, user, before=whole(before, most=10**9))
     edited = request.GET.get("edit", "")
     shown = {
         "chat": chat,
@@ -143,7 +144,7 @@ def everything(request: HttpRequest) -> HttpResponse:
         shown["hits"] = history.search(user, query)
     else:
         page = request.GET.get("page", "")
-        number = int(page) if page.isascii() and page.isdigit() and len(page) < 6 else 0
+        number = whole(page, most=99_999) or 0
         start = number * history.A_PAGE
         chats = list(history.listed(user)[start : start + history.A_PAGE + 1])
         shown |= {
@@ -195,7 +196,7 @@ def _data_again(request: HttpRequest, message: Message) -> QueryDict:
     if chat.use_public:
         data["public"] = "on"
     member_of = set(user_of(request).groups.values_list("pk", flat=True))
-    data.setlist("groups", [group for group in data.getlist("groups") if int(group) in member_of])
+    data.setlist("groups", [group for group in data.getlist("groups") if whole(group) in member_of])
     return data
 
 

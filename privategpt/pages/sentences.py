@@ -104,6 +104,9 @@ KNOWN: Final = (
     # Texts that cannot be stored, and sign-ins.
     _("The text holds half a surrogate pair, which is no character."),
     _("The text holds the character NUL, which cannot be stored."),
+    _("You have as many sources as one person may have; delete some first."),
+    _("Your sources hold as much text as one person may have; delete some first."),
+    _("You follow as many answers at once as one person may; close some of their pages."),
     _("Too many failed sign-ins; try again in %(seconds)s seconds."),
 )
 # What is said under an answer that is not whole.

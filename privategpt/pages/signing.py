@@ -22,7 +22,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import devices, keys, secondfactor, signlog
 from accounts.addresses import door, peer
 from accounts.models import User
-from accounts.sessions import ADDRESS, DEVICE
+from accounts.sessions import ADDRESS, DEVICE, Session
 from privategpt.pages.sentences import in_readers_language
 
 HALF_WAY: Final = "half_way"  # in the session: who gave the right password, when, and where they want to go
@@ -111,6 +111,7 @@ def _mark(user: User) -> str:
 
 
 def _let_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
+    Session.objects.end_surplus(user, settings.PER_USER["sessions"] - 1)
     login(request, user)
     request.session[DEVICE] = request.headers.get("User-Agent", "")
     request.session[ADDRESS] = peer(request)

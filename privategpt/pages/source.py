@@ -9,6 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
+from accounts.numerals import whole
 from privategpt.models import Source
 from privategpt.pages.keeping import Keeper
 from privategpt.pages.shell import UserRequest
@@ -39,4 +40,4 @@ def source(request: UserRequest, pk: UUID) -> HttpResponse:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return whole(text, most=10**9) or 0

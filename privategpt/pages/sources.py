@@ -15,9 +15,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.numerals import whole
 from privategpt import ingest
 from privategpt.models import Source, SourceQuerySet
 from privategpt.pages.keeping import Keeper
+from privategpt.pages.sentences import in_readers_language
 from privategpt.pages.shell import UserRequest
 from privategpt.pages.source_forms import (
     NewSourceForm,
@@ -79,13 +81,13 @@ def _filtered(readable: SourceQuerySet, keeper: Keeper, words: str, group: str, 
     if group == "public":
         readable = readable.among([], public=True)
     elif group in {str(own.pk) for own in keeper.groups}:
-        readable = readable.among([int(group)], public=False)
+        readable = readable.among([own.pk for own in keeper.groups if str(own.pk) == group], public=False)
     return readable.filter(state=state) if state in STATES else readable
 
 
 def _page_number(text: str) -> int:
     """From 0 on; pages are numbered from 1 on for readers."""
-    return min(int(text), 100_000) - 1 if text.isascii() and text.isdigit() and int(text) > 0 else 0
+    return max(1, min(whole(text) or 1, 100_000)) - 1
 
 
 def _rows(found: SourceQuerySet, keeper: Keeper) -> list[dict[str, Any]]:
@@ -179,6 +181,8 @@ def write(request: UserRequest) -> HttpResponse:
             )
         except ingest.GroupGone:
             form.add_error("groups", group_gone())
+        except ingest.TooMuch as fault:
+            form.add_error("content", in_readers_language(str(fault)))
         else:
             messages.success(request, stored_words(1))
             return redirect("source", pk=source.pk)
@@ -191,9 +195,13 @@ def edit(request: UserRequest, pk: UUID) -> HttpResponse:
     source = Keeper(request.user).source(pk)
     form = TextForm(request.POST or None, initial={"title": source.title, "content": source.content})
     if _is_to_be_saved(request, form):
-        _edited(source, title=form.cleaned_data["title"], content=form.cleaned_data["content"])
-        messages.success(request, gettext("Saved. What changed is searched anew."))
-        return redirect("source", pk=pk)
+        try:
+            _edited(source, title=form.cleaned_data["title"], content=form.cleaned_data["content"])
+        except ingest.TooMuch as fault:
+            form.add_error("content", in_readers_language(str(fault)))
+        else:
+            messages.success(request, gettext("Saved. What changed is searched anew."))
+            return redirect("source", pk=pk)
     return _editor(request, form, gettext("Edit"), source=source)
 
 

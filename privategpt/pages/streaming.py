@@ -15,11 +15,13 @@ from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from django.contrib.auth.decorators import login_required
 from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET
 
+from accounts.numerals import whole
 from accounts.sessions import Session
 from privategpt import follow
 from privategpt.blocks import Blocks, Piece
@@ -28,6 +30,7 @@ from privategpt.pages.chats import user_of
 from privategpt.pages.exchanges import Exchange, entry, exchange_of
 from privategpt.pages.growing import in_line, place_sentence
 from privategpt.pages.pacing import DRAWING, Pace, paced
+from privategpt.pages.sentences import in_readers_language
 from privategpt.rendering import Cited
 
 # Seconds between two looks whether the session still holds; told to the browser, as proxies close a silent line.
@@ -37,9 +40,15 @@ LONGEST_OFFSET = 1 << 24
 
 @require_GET
 @login_required
-async def events(request: HttpRequest, chat_pk: UUID, pk: UUID) -> StreamingHttpResponse:
+async def events(request: HttpRequest, chat_pk: UUID, pk: UUID) -> HttpResponseBase:
     told = await sync_to_async(_telling)(request, chat_pk, pk, _offset(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    try:
+        follow.admit(str(user_of(request).pk))
+    except follow.TooManyStreams as fault:
+        return HttpResponse(
+            in_readers_language(str(fault)), status=429, content_type="text/plain", headers={"Retry-After": "5"}
+        )
     return StreamingHttpResponse(
         _stream(request, told), content_type="text/event-stream; charset=utf-8", headers=headers
     )
@@ -54,15 +63,16 @@ def _telling(request: HttpRequest, chat_pk: UUID, pk: UUID, after: int) -> Telli
 def _offset(request: HttpRequest) -> int:
     """Where the reader's text ends: a browser that comes back says it by itself."""
     said = request.headers.get("Last-Event-ID") or request.GET.get("after") or "0"
-    return int(said) if said.isascii() and said.isdigit() and int(said) < LONGEST_OFFSET else 0
+    return whole(said, most=LONGEST_OFFSET) or 0
 
 
 async def _stream(request: HttpRequest, told: Telling) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     try:
-        async for event in _while_signed_in(request.session, told.events()):
-            if said := b": alive\n\n" if event is None else await told.event(event):
-                yield said
+        with follow.reading(str(told.message.chat.owner_id)):
+            async for event in _while_signed_in(request.session, told.events()):
+                if said := b": alive\n\n" if event is None else await told.event(event):
+                    yield said
     except (follow.TooManyFollowers, Message.DoesNotExist):
         yield _event("gone", {})
 

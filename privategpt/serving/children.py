@@ -30,6 +30,13 @@ MANAGE = (sys.executable, str(Path(settings.BASE_DIR) / "manage.py"))
 # And it gives back what lies free only above thresholds that it raises by itself up to 32 MB, so that one long text
 # leaves a hole for ever. Numbers that are set stay.
 HEAP = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "262144", "MALLOC_MMAP_THRESHOLD_": "262144"}
+DOOR_KEYS = {"ADMIN_KEY", "METRICS_TOKEN"}
+FOR_ANY = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "SHELL", "PWD"}
+FOR_ANY_PROXY = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+FOR_ANY_LIBRARY = (
+    *("EMBEDDINGS_", "LC_", "LD_", "PYTHON", "MALLOC_", "OMP_", "ORT_", "ONNX", "OPENBLAS_", "MKL_", "SSL_CERT_"),
+    *("XDG_", "COVERAGE_", "CUDA_", "NVIDIA_"),
+)
 CLOSING = 10.0  # seconds of the web server after its drain, for sockets and the last writes
 
 
@@ -55,11 +62,11 @@ def children(site: Site, descriptor: int, admin_key: str, crew: Crew) -> list[Ch
         rows += [_web(environment, descriptor, name) for name in names(WEB, crew.web)]
     # After the web server: asks under way need them until the drain is over.
     if crew.only in {"", "worker"}:
-        rows += [_worker(environment, name) for name in names(WORKER, crew.workers)]
+        rows += [_worker(_without_keys(environment), name) for name in names(WORKER, crew.workers)]
     if crew.only == "embedder" or (not crew.only and settings.EMBEDDER):
         rows += _embedder(environment)
     if crew.only == "agent" or (not crew.only and settings.BUILTIN_AGENT):
-        rows.append(_agent(site, environment))
+        rows.append(_agent(site, _without_keys(environment)))
     return rows
 
 
@@ -100,8 +107,22 @@ def _embedder(environment: Mapping[str, str]) -> list[Child]:
     is_final = not environment.get("EMBEDDINGS_URL", "").strip()
     program = (sys.executable, "-m", "privategpt.retrieval.embedding_process", str(path))
     final = {NO_EMBEDDER: "There is no embedder: sources are found by their words alone."} if is_final else {}
-    environment = {**environment, "PYTHONPATH": code}
-    return [Child(EMBEDDER, program, environment, final=final, has_pulse=True, reached=partial(is_reachable, path))]
+    told = {**_of_programs(environment), "PYTHONPATH": code}
+    return [Child(EMBEDDER, program, told, final=final, has_pulse=True, reached=partial(is_reachable, path))]
+
+
+def _without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """For parts of ours that answer nobody: what opens the server's doors is none of their business."""
+    return {name: value for name, value in environment.items() if name not in DOOR_KEYS}
+
+
+def _of_programs(environment: Mapping[str, str]) -> dict[str, str]:
+    """For the one that is no part of Django: what any program may need, and its own settings."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in FOR_ANY or name.lower() in FOR_ANY_PROXY or name.startswith(FOR_ANY_LIBRARY)
+    }
 
 
 def _agent(site: Site, environment: Mapping[str, str]) -> Child:

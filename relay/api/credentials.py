@@ -19,7 +19,7 @@ INVALID = "Invalid API key"
 def is_admin_key(key: bytes | str) -> bool:
     """Compares in constant time."""
     shown = key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass")
-    return secrets.compare_digest(shown, settings.ADMIN_KEY.encode())
+    return bool(settings.ADMIN_KEY) and secrets.compare_digest(shown, settings.ADMIN_KEY.encode())
 
 
 def shown_key(values: Sequence[bytes]) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 
+from accounts.numerals import MOST_DIGITS, whole
 from relay import exchange
 from relay.api.asking import answer_ask
 from relay.api.replies import ClientLeft, Reply, TooLarge, TooSlow
@@ -94,7 +95,7 @@ class _Leaving:
 
     async def body(self, length: bytes) -> bytes:
         """The whole body. Raises TooLarge, TooSlow, ClientLeft when it ends early."""
-        if len(length) > 18 or (length.isdigit() and int(length) > self._limit):
+        if len(length) > MOST_DIGITS or (whole(length) or 0) > self._limit:
             raise TooLarge(self._limit)
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body"):  # the usual case, without a timer

@@ -32,4 +32,6 @@ class Command(BaseCommand):
             raise CommandError(f"No backup was made. {fault}") from fault
         size = target.stat().st_size / (1 << 20)
         rows = sum(manifest.rows.values())
+        if "admin_key" not in manifest.files:
+            self.stderr.write("The admin key is not in it: only the server was told. Keep it apart, or set ADMIN_KEY.")
         self.stdout.write(f"{target}: {rows} rows, {size:.1f} MiB, {time.monotonic() - began:.1f} s")
