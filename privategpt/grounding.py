@@ -6,16 +6,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from privategpt.fitting import tokens, window
 from privategpt.llm.matter import Grounds
 from privategpt.models import Source, SourceQuerySet
-from privategpt.prompts import Context, Turn
-from privategpt.retrieval.analyse import detect
+from privategpt.prompts import LONGEST_CONTEXT, Context, Turn
+from privategpt.retrieval.analyse import detect, index_words
 from privategpt.retrieval.embedders import EmbedderUnavailable
 from privategpt.retrieval.embedding_process import Client
-from privategpt.retrieval.search import BOTH, Found, Hit, Ways, searcher
+from privategpt.retrieval.search import BOTH, Found, Hit, Ways, Weighed, searcher
+from privategpt.retrieval.sentences import says, sentences
 
 if TYPE_CHECKING:
     from privategpt.retrieval.matrix import Floats
@@ -74,12 +77,14 @@ def ground(
     limit: int = SOURCES,
     least: float = 0.0,
     ways: Ways = BOTH,
+    longest: int = LONGEST_CONTEXT,
 ) -> Grounded:
-    """Searches the visible sources. `least` is the cosine under which a passage counts as not found."""
+    """Searches the visible sources. `least` is the cosine under which a passage counts as not found; `longest` are the
+    tokens that one source may take of the prompt."""
     searched = search_text(question, history)
     found = searcher().search(searched, visible, limit, ways)
     hits = [hit for hit in found.hits if hit.cosine is None or hit.cosine >= least]
-    numbered, numbers = _number(hits, _whole(hits, visible))
+    numbered, numbers = _number(hits, _short(hits, visible), found.terms, longest)
     return Grounded(searched, found, numbered, numbers)
 
 
@@ -101,7 +106,7 @@ def refers_back(question: str) -> bool:
     return not set(words).isdisjoint(POINTING.get(detect(question), "").split())
 
 
-def _whole(hits: Sequence[Hit], visible: SourceQuerySet) -> dict[UUID, str]:
+def _short(hits: Sequence[Hit], visible: SourceQuerySet) -> dict[UUID, str]:
     """The texts of those sources that are short."""
     wanted = {hit.source for hit in hits}
     short = Source.objects.filter(
@@ -110,23 +115,47 @@ def _whole(hits: Sequence[Hit], visible: SourceQuerySet) -> dict[UUID, str]:
     return dict(short.values_list("pk", "content"))
 
 
-def _number(hits: Sequence[Hit], whole: dict[UUID, str]) -> tuple[list[Numbered], dict[int, int]]:
+def _number(
+    hits: Sequence[Hit], short: dict[UUID, str], terms: Sequence[Weighed], longest: int
+) -> tuple[list[Numbered], dict[int, int]]:
+    """Of a short source the whole, or as much around the passage that was found as fits; else the passage."""
     numbered: list[Numbered] = []
     numbers: dict[int, int] = {}
-    of_source: dict[UUID, int] = {}
     for hit in hits:
-        if hit.source in of_source:
-            numbers[hit.passage] = of_source[hit.source]
+        held = next((each for each in numbered if _holds(each, hit)), None)
+        if held:
+            numbers[hit.passage] = held.context.number
             continue
         number = numbers[hit.passage] = len(numbered) + 1
         text, start, end, heading = hit.text, hit.start, hit.end, hit.heading
-        if hit.source in whole:
-            of_source[hit.source] = number
-            text = whole[hit.source]
-            start, end, heading = 0, len(text), ""
-        context = Context(number, hit.title, heading, text)
+        content = short.get(hit.source, "")
+        if content[start:end] == hit.text and hit.text:  # else it has just been edited
+            place = range(len(content))
+            if tokens(content) > longest:
+                place = window(content, longest, range(start, end))
+                place = range(min(place.start, start), max(place.stop, end))
+            text, start, end = content[place.start : place.stop], place.start, place.stop
+            heading = "" if len(text) == len(content) else heading
+        at = hit.start - start
+        passage = range(at, at + len(hit.text))
+        context = Context(number, hit.title, heading, text, passage, partial(_telling, hit, at, terms))
         numbered.append(Numbered(context, hit.source, start, end, hit.score, hit.cosine))
     return numbered, numbers
+
+
+def _holds(each: Numbered, hit: Hit) -> bool:
+    return each.source == hit.source and each.start <= hit.start and hit.end <= each.end
+
+
+def _telling(hit: Hit, at: int, terms: Sequence[Weighed]) -> range:
+    """Where in a passage that begins at `at` the sentence, or the row, stands that says most about the question."""
+    best, place = -1.0, range(at, at)
+    for piece in sentences(hit.text):
+        words = frozenset(index_words(piece.text, hit.language))
+        worth = sum(weighed.idf for weighed in terms if says(words, weighed.term))
+        if worth > best:
+            best, place = worth, range(at + piece.start, at + piece.end)
+    return place
 
 
 def _embed(texts: Sequence[str]) -> Floats:

@@ -17,6 +17,7 @@ CANCEL: Final = "cancel"
 
 LONGEST_ID = 200  # characters of a connection or conversation id that we keep
 MOST_CONCURRENCY = 1024  # what an agent may declare
+LEAST_CONTEXT, MOST_CONTEXT = 256, 100_000_000  # tokens; anything else counts as not declared
 MOST_LENIENT = 1 << 18  # longer texts are read strictly only: what is made to take long takes seconds in Go's ways
 _KEYS = frozenset({"id", "message", "data"})
 _ANSWER_KEYS = frozenset({"id", "response_id", "conversation_id", "content", "error"})
@@ -76,12 +77,14 @@ class Answer(msgspec.Struct):
 
 
 class Declaration(msgspec.Struct):
-    """What an agent says it can do; an agent that says nothing takes one ask at a time."""
+    """What an agent says it can do; an agent that says nothing takes one ask at a time. `context`: the tokens that a
+    question may have, 0 when it does not say."""
 
     name: str = ""
     model: str = ""
     concurrency: int = 1
     stream: bool = False
+    context: int = 0
 
 
 _frame = msgspec.json.Decoder(Frame)
@@ -143,12 +146,15 @@ def declaration(data: str) -> Declaration:
     if not isinstance(said, dict):
         said = {}
     concurrency = said.get("concurrency")
+    context = said.get("context")
+    reads = context if isinstance(context, int) and not isinstance(context, bool) else 0
     limit = concurrency if isinstance(concurrency, int) and not isinstance(concurrency, bool) else 1
     return Declaration(
         name=_short(said.get("name")),
         model=_short(said.get("model")),
         concurrency=min(max(limit, 1), MOST_CONCURRENCY),
         stream=said.get("stream") is True,
+        context=reads if LEAST_CONTEXT <= reads <= MOST_CONTEXT else 0,
     )
 
 

@@ -14,6 +14,7 @@ from relay import dispatch, exchange, frames
 from relay.pool import Agent
 
 LOOK = 0.5  # seconds between two looks at the place in line
+AGENT_READS = 3_584  # tokens: what a small model with a context of 4,096 reads beside its answer
 BUILT_IN = "built-in"  # the name under which `serve` starts the small model's agent
 
 # What the dispatcher raises, and what that means for who asked: the sentence, and whether another try may help.
@@ -42,18 +43,24 @@ class RelayBackend:
     name = "relay"
     model = ""
 
-    def __init__(self, *, owner: str = "") -> None:
-        """`owner` is the asking user's id."""
-        self._owner = owner
+    def __init__(self, *, owner: str = "", reads: int = AGENT_READS) -> None:
+        """`owner` is the asking user's id; `reads` are the tokens for an agent that does not say what it reads."""
+        self._owner, self._reads = owner, reads
 
     def about(self, matter: Matter) -> RelayBackend:
         """The same on behalf of a user, in whose turn the ask waits."""
-        return RelayBackend(owner=matter.owner)
+        return RelayBackend(owner=matter.owner, reads=self._reads)
 
     def has_agent(self, *, besides_built_in: bool) -> bool:
         """Whether any agent is there, or one that is not the built-in model."""
         agents = exchange.current().dispatcher.pool.agents.values()
         return any(not (besides_built_in and is_built_in(agent)) for agent in agents)
+
+    async def reads(self) -> int | None:
+        """See `Sized`: what each of those reads that may get the question."""
+        agents = list(exchange.current().dispatcher.pool.agents.values())
+        asked = [agent for agent in agents if not is_built_in(agent)] or agents
+        return min((agent.said.context or self._reads for agent in asked), default=self._reads)
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
