@@ -3,6 +3,7 @@ in which it waits before that."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,11 @@ class Jacks(Citing):
     def html(self, text: str) -> SafeString:
         """No piece may end within a marker; those that `follow` tells of never do."""
         return mark_safe(self._checked(escape(visible(text))))  # noqa: S308 - escaped, and links of ours
+
+    def _token(self, match: re.Match[str]) -> str:
+        """A number that is a link's text is no marker: its link leads elsewhere."""
+        is_link = match[0].endswith(("]", "】")) and match.string[match.end() : match.end() + 1] == "("
+        return match[0] if is_link else super()._token(match)
 
     def _marker(self, found: str) -> str:
         numbers = [number for number in numbers_in(found) if number in self._supplied]
