@@ -60,9 +60,12 @@ class Question(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
+    """`finish_reason` only for one that is not whole, see `llm.base.Cut`."""
+
     response_id: str
     conversation_id: str
     content: str
+    finish_reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 Value = TypeVar("Value")

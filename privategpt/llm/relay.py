@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from privategpt.llm.base import BackendError, Delta, InLine, Message, Usage
+from privategpt.llm.base import BackendError, Cut, Delta, InLine, Message, Piece
 from privategpt.llm.matter import Matter
 from privategpt.prompts import flat
 from relay import dispatch, exchange, frames
@@ -64,7 +64,7 @@ class RelayBackend:
 
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage | InLine, None]:
+    ) -> AsyncGenerator[Piece, None]:
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
         question = dispatch.Question(
             owner=self._owner,
@@ -93,6 +93,8 @@ class RelayBackend:
             if answer.content != shown and answer.content.startswith(shown):
                 # The whole goes on behind its pieces. One that differs from them comes too late: they were read.
                 yield Delta(answer.content.removeprefix(shown))
+            if isinstance(answer.finish_reason, str):
+                yield Cut(answer.finish_reason)
         finally:
             if not ask.done():
                 ask.cancel()  # the agent is told that nobody waits any more
