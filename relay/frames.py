@@ -143,6 +143,11 @@ def answer(data: str) -> Answer:
     return Answer(**values)
 
 
+def reply(answer: Answer) -> bytes:
+    """What an asker gets: contract 1's keys and no other."""
+    return gojson.encode(msgspec.structs.replace(answer, finish_reason=msgspec.UNSET))
+
+
 def declaration(data: str) -> Declaration:
     """What an agent declared at its registration; anything unreadable counts as not declared."""
     try:
