@@ -98,7 +98,8 @@ PALE = _words(
     "seit bis ab muss müssen darf dürfen soll sollen braucht bitte jetzt denn eigentlich wieso weshalb souvent "
     "longtemps loin grand vite tard tôt encore exactement environ moins depuis jusqu faut doit peut plaît alors heure "
     "frecuencia menudo lejos grande rápido tarde temprano pronto otra exactamente aproximadamente menos debe entonces "
-    "hora"
+    "hora only just nur bloß solo sólo solamente seulement juste tell explain detail details dazu erkläre erklären "
+    "erzähl détails explique expliquer explica detalles"
 )
 POINTING_UNSPACED = re.compile("它|他们|她|这|那|该|其|それ|これ|あれ|その|この|あの|そこ|ここ|그것|이것|그건|มัน|นี้|นั้น")
 GOING_ON_UNSPACED = re.compile("^(?:那|那么|では|じゃあ|それで|また|그럼|그리고|แล้ว)|呢[??]*$")

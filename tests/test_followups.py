@@ -41,6 +41,9 @@ def test_a_question_that_says_what_it_is_about_stands_alone(question: str) -> No
         "How long?",
         "Since when?",
         "What about trainees?",
+        "Tell me more",
+        "Mehr dazu",
+        "Más detalles",
         "When does it close?",
         "What does that cost?",
         "Und am Wochenende?",
@@ -63,7 +66,7 @@ def test_a_question_that_goes_on_needs_the_one_before(question: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["Where is the canteen?", "Is there a library?", "Gibt es eine Kantine?", "Price?"]
+    "question", ["Where is the canteen?", "¿Solo los lunes?", "Is there a library?", "Gibt es eine Kantine?", "Price?"]
 )
 def test_where_words_do_not_say_it_what_is_found_decides(question: str) -> None:
     assert reach(question) is Reach.UNSURE
