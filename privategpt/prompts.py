@@ -169,9 +169,8 @@ def build(
         sources.take(left)
     if quoting and turns:
         instructions = f"{instructions}\n\n{QUOTED.format(key=key)}"
-    messages = [Message("system", instructions)]
-    for turn in turns:
-        messages += [Message("user", turn.question), Message("assistant", turn.answer)]
+    said = [(Message("user", turn.question), Message("assistant", turn.answer)) for turn in turns]
+    messages = [Message("system", instructions), *(message for pair in said for message in pair)]
     messages.append(Message("user", asked if contexts is None else f"{sources.text}\n\n{asked}"))
     return Prompt(messages, sources.used, turns)
 
