@@ -22,7 +22,7 @@ from privategpt.citing import Citing
 from privategpt.gate import ForbiddenError, Gate
 from privategpt.grounding import SOURCES, Grounded, Numbered, ground
 from privategpt.growing import Growing, Outcome
-from privategpt.llm.base import Backend, BackendError, Cut, InLine, Piece, Usage
+from privategpt.llm.base import Backend, BackendError, Cut, InLine, Piece, Sized, Usage
 from privategpt.llm.matter import Matter, Particular
 from privategpt.llm.quoting import QuotingBackend
 from privategpt.models import ANSWER_LEASE, Citation, Message, SourceQuerySet
@@ -40,6 +40,7 @@ SNIPPET = 2_000  # characters of a passage that are kept and sent with a citatio
 TEMPERATURES = {1: 0.1, 2: 0.4, 3: 0.7, 4: 1.0}  # of a scenario's creativity
 
 State = Message.State
+TOO_LONG = "The question is too long for this language model: it has some {} tokens, {} can be read."
 FORBIDDEN = "You may not read any more what this answer rests on."
 
 
@@ -130,6 +131,8 @@ class Generation:
             outcome = self._why or Outcome(State.FAILED, "The server was stopped before the answer was complete.")
         except TimeoutError:
             outcome = Outcome(State.FAILED, f"The answer was not complete within {settings.ANSWER_SECONDS:g} seconds.")
+        except prompts.TooLongError as fault:
+            outcome = Outcome(State.FAILED, TOO_LONG.format(fault.needed, fault.limit))
         except ForbiddenError:
             outcome = Outcome(State.FAILED, FORBIDDEN)
         except BackendError as fault:
@@ -151,8 +154,11 @@ class Generation:
         asked = self.asked
         if asked.visible is None:
             self.growing.show_sources([])
-        grounded = await self._ground(asked.visible) if asked.visible is not None else None
-        backend = self._backend(grounded)
+        backend = self._chosen()
+        limit = await backend.reads() if isinstance(backend, Sized) else None
+        budget = min(settings.LLM_PROMPT_TOKENS, limit or settings.LLM_PROMPT_TOKENS)
+        grounded = await self._ground(asked.visible, budget) if asked.visible is not None else None
+        backend = self._about(backend, grounded)
         if grounded:
             self.rests |= {each.source for each in grounded.numbered}
         if self.rests:
@@ -164,7 +170,8 @@ class Generation:
             history=asked.history,
             contexts=contexts,
             style=asked.style,
-            budget=settings.LLM_PROMPT_TOKENS,
+            budget=budget,
+            limit=limit,
         )
         if grounded:
             everything = [each.context.number for each in grounded.numbered]
@@ -200,7 +207,7 @@ class Generation:
         readable, rests = self.asked.readable, self.rests
         return readable is None or not rests or readable.filter(pk__in=rests).count() == len(rests)
 
-    async def _ground(self, visible: SourceQuerySet) -> Grounded:
+    async def _ground(self, visible: SourceQuerySet, budget: int) -> Grounded:
         asked = self.asked
         began = time.monotonic()
         search = database_sync_to_async(ground, thread_sensitive=False, executor=self._means.searching)  # type: ignore[arg-type]
@@ -211,21 +218,26 @@ class Generation:
             limit=asked.sources,
             least=asked.least_cosine,
             ways=asked.ways,
+            longest=min(prompts.LONGEST_CONTEXT, budget // 3),
         )
         self._time("searched")
         tally.searched(time.monotonic() - began)
         return grounded
 
-    def _backend(self, grounded: Grounded | None) -> Backend:
+    def _chosen(self) -> Backend:
         backends, name = self._means.backends, self.asked.backend
-        backend = backends.get(name) if name else backends.choose(is_grounded=grounded is not None)
+        backend = backends.get(name) if name else backends.choose(is_grounded=self.asked.visible is not None)
         self.message.backend = backend.name
         self.trace |= {"backend": backend.name, "model": backend.model}
-        if isinstance(backend, Particular):
-            language = self.asked.message.language
-            grounds = grounded.grounds(language) if grounded else None
-            return backend.about(Matter(self.asked.owner, grounds, self._means.searching, language))
         return backend
+
+    def _about(self, backend: Backend, grounded: Grounded | None) -> Backend:
+        """The same for this question, if it has to know more of it than messages."""
+        if not isinstance(backend, Particular):
+            return backend
+        language = self.asked.message.language
+        grounds = grounded.grounds(language) if grounded else None
+        return backend.about(Matter(self.asked.owner, grounds, self._means.searching, language))
 
     def _show(self, grounded: Grounded, used: list[int]) -> None:
         """Says what the answer will rest on."""

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from privategpt.citing import Citing
+from privategpt.fitting import shortened, tokens
 from privategpt.llm.base import Message
 
 BUDGET = 6_000  # tokens of a prompt, when nothing else is said
 HISTORY_SHARE = 0.35  # of the budget, at most, for the turns before
 LONGEST_CONTEXT = 3_000  # tokens of one passage
-BYTES_PER_TOKEN = 3  # of UTF-8: on the safe side in English, about right elsewhere
+FIRST_SHARE = 0.7  # of the room, for the best passages; then the turns before have theirs, and then the other passages
+LEAST_CONTEXT = 120  # tokens; a shorter piece of a passage is not worth its place
+LEAST_SOURCES = 600  # tokens that passages get however long the question is, where the model can read as much
+LONGEST_NAME = 60  # tokens of a title, or of a path of headings
+PER_MESSAGE = 8  # tokens that a model's template puts around each message
 
 LANGUAGES = {
     "ar": "Arabic",
@@ -85,12 +90,29 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A passage under the number by which it may be cited."""
+    """A passage under the number by which it may be cited. Where it is too long, `passage` is the part of the text that
+    was found, and `focus` finds what in that says most about the question."""
 
     number: int
     title: str
     heading: str
     text: str
+    passage: range | None = None
+    focus: Callable[[], range] | None = field(default=None, compare=False, repr=False)
+
+    def within(self, budget: int) -> str:
+        """Its text, or as much of it as fits around what was found."""
+        if tokens(self.text) <= budget:
+            return self.text
+        return shortened(self.text, budget, [core for core in (self.focus and self.focus(), self.passage) if core])
+
+
+class TooLongError(ValueError):
+    """The question alone is more than the model can read. `needed` and `limit` are tokens."""
+
+    def __init__(self, needed: int, limit: int) -> None:
+        super().__init__(needed, limit)
+        self.needed, self.limit = needed, limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +142,43 @@ def build(
     contexts: Sequence[Context] | None = None,
     style: Style | None = None,
     budget: int = BUDGET,
+    limit: int | None = None,
 ) -> Prompt:
     """`contexts` None: nothing was searched, the model answers from what it knows.
 
-    The question and the instructions always stay; contexts find room in their order, then the latest turns.
+    The question and the instructions always stay; then the best contexts find room, then the latest turns, then the
+    other contexts in their order. `limit` is what the model can read at all, where that is known. Raises TooLongError.
     """
     style = style or Style()
     key = fresh_key(contexts or (), history)
     history = [_quoted(turn, key) if contexts is not None or turn.is_quoting else turn for turn in history]
     instructions = _instructions(style, language, is_grounded=contexts is not None)
     asked = "\n\n".join(part for part in (style.before, question, style.after) if part)
-    left = budget - tokens(instructions) - tokens(asked)
-    turns = _latest(history, int(budget * HISTORY_SHARE) if contexts else left)
-    left -= sum(tokens(turn.question) + tokens(turn.answer) for turn in turns)
-    block, used = ("", []) if contexts is None else _block(contexts, left, key)
-    if any(key in turn.answer for turn in turns):
+    needed = tokens(instructions) + tokens(asked) + 2 * PER_MESSAGE
+    if limit is not None and needed > limit:
+        raise TooLongError(needed, limit)
+    left = _room(min(budget, limit or budget), limit, needed, is_grounded=bool(contexts))
+    quoting = tokens(QUOTED) + 2 * PER_MESSAGE if any(key in turn.answer for turn in history) else 0
+    sources = _Sources(contexts or (), key)
+    left -= sources.take(int(left * FIRST_SHARE), may_cut=False) if history else sources.take(left)
+    if contexts and not sources.used and limit is not None:
+        raise TooLongError(needed + LEAST_CONTEXT, limit)
+    turns = _latest(history, min(int(budget * HISTORY_SHARE) if contexts else left, left) - quoting)
+    left -= sum(map(_cost, turns)) + (quoting if turns else 0)
+    if history:
+        sources.take(left)
+    if quoting and turns:
         instructions = f"{instructions}\n\n{QUOTED.format(key=key)}"
-    messages = [Message("system", instructions)]
-    for turn in turns:
-        messages += [Message("user", turn.question), Message("assistant", turn.answer)]
-    messages.append(Message("user", f"{block}\n\n{asked}" if block else asked))
-    return Prompt(messages, used, turns)
+    said = [(Message("user", turn.question), Message("assistant", turn.answer)) for turn in turns]
+    messages = [Message("system", instructions), *(message for pair in said for message in pair)]
+    messages.append(Message("user", asked if contexts is None else f"{sources.text}\n\n{asked}"))
+    return Prompt(messages, sources.used, turns)
+
+
+def _room(budget: int, limit: int | None, needed: int, *, is_grounded: bool) -> int:
+    """Tokens for all but question and instructions."""
+    least = LEAST_SOURCES if is_grounded else 0
+    return max(budget - needed, min(least, limit - needed if limit is not None else least))
 
 
 def flat(messages: Sequence[Message]) -> str:
@@ -156,11 +194,6 @@ def flat(messages: Sequence[Message]) -> str:
     return "\n\n".join([*parts, last.content])
 
 
-def tokens(text: str) -> int:
-    """How many tokens a text has at most, or nearly so."""
-    return len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN + 1
-
-
 def _instructions(style: Style, language: str, *, is_grounded: bool) -> str:
     speak = f"Answer in {LANGUAGES.get(language, 'the language of the question')}."
     return "\n\n".join(part for part in (style.system, GROUNDED if is_grounded else "", speak) if part)
@@ -170,27 +203,43 @@ def _latest(history: Sequence[Turn], budget: int) -> list[Turn]:
     """The latest turns that fit, in their order."""
     kept: list[Turn] = []
     for turn in reversed(history):
-        budget -= tokens(turn.question) + tokens(turn.answer)
+        budget -= _cost(turn)
         if budget < 0:
             break
         kept.insert(0, turn)
     return kept
 
 
-def _block(contexts: Sequence[Context], budget: int, key: str) -> tuple[str, list[int]]:
-    """The contexts that fit as one text, and their numbers."""
-    blocks, used = [], []
-    for context in contexts:
-        block = _source(context, key)
-        budget -= tokens(block)
-        if budget < 0:
-            break
-        blocks.append(block)
-        used.append(context.number)
-    if not blocks:
-        return NOTHING_FOUND, []
-    start = f"Sources, each between two lines that end in {key}:"
-    return "\n\n".join([start, *blocks, f"End of the sources ({key})."]), used
+def _cost(turn: Turn) -> int:
+    return tokens(turn.question) + tokens(turn.answer) + 2 * PER_MESSAGE
+
+
+class _Sources:
+    """The contexts as they find room, in their order; the first is shortened rather than left out."""
+
+    def __init__(self, contexts: Sequence[Context], key: str) -> None:
+        self._left, self._key = list(contexts), key
+        self._start = f"Sources, each between two lines that end in {key}:"
+        self._end = f"End of the sources ({key})."
+        self._blocks: list[str] = []
+        self.used: list[int] = []
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join([self._start, *self._blocks, self._end]) if self._blocks else NOTHING_FOUND
+
+    def take(self, budget: int, *, may_cut: bool = True) -> int:
+        """As many as fit into so many tokens; returns how many these take. The first is shortened in any case."""
+        frame = tokens(f"{self._start}\n\n{self._end}")
+        taken = 0 if self._blocks else frame
+        while self._left:
+            block = _source(self._left[0], self._key, budget - taken, may_cut=may_cut or not self._blocks)
+            if block is None:
+                break
+            taken += tokens(block) + 1
+            self._blocks.append(block)
+            self.used.append(self._left.pop(0).number)
+        return taken if self._blocks else tokens(NOTHING_FOUND)
 
 
 def fresh_key(contexts: Sequence[Context], history: Sequence[Turn] = ()) -> str:
@@ -208,11 +257,15 @@ def fenced(name: str, text: str, key: str) -> str:
     return f"--- {name} {key}\n{MARKER.sub(lambda found: found[0] + '| ', text)}\n--- end of {name} {key}"
 
 
-def _source(context: Context, key: str) -> str:
-    text = shortened(context.text, LONGEST_CONTEXT)
+def _source(context: Context, key: str, room: int, *, may_cut: bool) -> str | None:
+    """None where there is no room for anything of it."""
     named = [("Title", context.title), ("Section", context.heading)]
-    head = [f"{name}: {' '.join(value.split())}" for name, value in named if value]
-    return fenced(f"source [{context.number}]", "\n".join([*head, text]), key)
+    head = [f"{name}: {shortened(' '.join(value.split()), LONGEST_NAME)}" for name, value in named if value]
+    name = f"source [{context.number}]"
+    left = min(LONGEST_CONTEXT, room - tokens(fenced(name, "\n".join(head), key)) - 1)
+    if left < min(LEAST_CONTEXT if may_cut else LONGEST_CONTEXT, tokens(context.text)):
+        return None
+    return fenced(name, "\n".join([*head, context.within(left)]), key)
 
 
 def _quoted(turn: Turn, key: str) -> Turn:
@@ -220,10 +273,3 @@ def _quoted(turn: Turn, key: str) -> Turn:
     unnumbered = Citing(())
     answer = unnumbered.feed(turn.answer) + unnumbered.finish()
     return replace(turn, answer=fenced("earlier answer", answer, key))
-
-
-def shortened(text: str, budget: int) -> str:
-    """The start of the text, up to so many tokens."""
-    if tokens(text) <= budget:
-        return text
-    return text.encode("utf-8", "replace")[: budget * BYTES_PER_TOKEN].decode("utf-8", "ignore") + " …"

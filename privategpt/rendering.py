@@ -129,7 +129,8 @@ def render(markdown_text: str, cited: Cited = NOTHING_CITED) -> SafeString:
 def digest(text: str, cited: Cited) -> bytes:
     """Of all that the rendered text depends on."""
     rights = f"{cited.anchor} {sorted(cited.shown)} {sorted(cited.withheld)} {get_language()}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=rights.encode()[:64], digest_size=20).digest()
+    # All of the rights, however long: cut off, they would be those of somebody who may read more.
+    return hashlib.blake2b(f"{rights}\0{text}".encode("utf-8", "surrogatepass"), digest_size=20).digest()
 
 
 def _render(text: str, cited: Cited) -> SafeString:
@@ -201,7 +202,12 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
     words = renderer.renderInlineAsText(token.children or [], options, env).strip() or source
     if env.get("in_link"):
         return escapeHtml(words)
-    return f'<a href="{escapeHtml(source)}">{escapeHtml(words)}</a>'
+    return f'<a href="{escapeHtml(source)}">{escapeHtml(words + _where(words, source))}</a>'
+
+
+def _where(words: str, url: str) -> str:
+    """Whose link it is, where its words could be taken for the number of a source."""
+    return "" if any(map(str.isalpha, words)) else f" ({urlsplit(url).netloc or url})"
 
 
 def _fence(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
@@ -281,9 +287,14 @@ def _tick(token: Token) -> None:
 def _marked(children: Sequence[Token]) -> list[Token]:
     """The text with a token for each number that was supplied; what merely looks like it is none, see `citing`."""
     found: list[Token] = []
-    depth = 0
+    depth, url, begun = 0, "", 0
     for child in children:
-        depth += child.nesting if child.type in {"link_open", "link_close"} else 0
+        if child.type == "link_open":
+            depth, url, begun = depth + 1, str(child.attrGet("href") or ""), len(found)
+        elif child.type == "link_close":
+            words = "".join(token.content for token in found[begun:])
+            found.append(Token("text", "", 0, content=_where(words, url)))
+            depth -= 1
         if child.type == "text" and not depth and PLACE_START in child.content:
             found.extend(_split(child.content))
         else:

@@ -5,7 +5,9 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from project.environment import names, number, text
+from project.environment import names, number, text, whole
+
+LEAST_CONTEXT = 256  # tokens
 
 
 def openai_backend() -> dict[str, dict[str, Any]]:
@@ -22,11 +24,15 @@ def openai_backend() -> dict[str, dict[str, Any]]:
         raise ImproperlyConfigured(
             f"OPENAI_API_KEY holds {len(keys)} keys for {len(urls)} endpoints; give one for all, or one for each."
         )
+    context = whole("OPENAI_CONTEXT", 0)
+    if 0 < context < LEAST_CONTEXT:
+        raise ImproperlyConfigured(f"OPENAI_CONTEXT is {context}; a model reads at least {LEAST_CONTEXT} tokens.")
     config = {
         "urls": urls,
         "keys": keys,
         "model": model,
         "connect_timeout": number("OPENAI_CONNECT_SECONDS", 5, least=0.1),
         "silence": number("OPENAI_SILENCE_SECONDS", 120, least=1),
+        "context": context,
     }
     return {"openai": {"BACKEND": "privategpt.llm.endpoints.EndpointsBackend", "CONFIG": config}}

@@ -288,7 +288,10 @@ API: dict[str, Any] = {
 # -- what generates (docs/answers.md) -----------------------------------------------------------
 # A name to a dotted path and its arguments; any class with `generate` and `aclose` will do (privategpt/llm/base.py).
 LLM_BACKENDS: dict[str, dict[str, Any]] = {
-    "relay": {"BACKEND": "privategpt.llm.relay.RelayBackend"},
+    "relay": {
+        "BACKEND": "privategpt.llm.relay.RelayBackend",
+        "CONFIG": {"reads": whole("AGENT_PROMPT_TOKENS", 3_584, least=256)},
+    },
     "quoting": {"BACKEND": "privategpt.llm.quoting.QuotingBackend"},
     **openai_backend(),
 }

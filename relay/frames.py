@@ -17,7 +17,9 @@ CANCEL: Final = "cancel"
 
 LONGEST_ID = 200  # characters of a connection or conversation id that we keep
 MOST_CONCURRENCY = 1024  # what an agent may declare
+LEAST_CONTEXT, MOST_CONTEXT = 256, 100_000_000  # tokens; anything else counts as not declared
 MOST_LENIENT = 1 << 18  # longer texts are read strictly only: what is made to take long takes seconds in Go's ways
+CUTS = frozenset({"length", "content_filter", "tool_calls", "refusal"})  # why an answer may not be whole
 _KEYS = frozenset({"id", "message", "data"})
 _ANSWER_KEYS = frozenset({"id", "response_id", "conversation_id", "content", "error"})
 
@@ -66,22 +68,25 @@ class FullRequest(Request, omit_defaults=True, kw_only=True):
 
 
 class Answer(msgspec.Struct):
-    """What an agent answered, in the order of contract 1's reply."""
+    """What an agent answered, in the order of contract 1's reply. `finish_reason` only when it is not whole."""
 
     id: str = ""
     response_id: str = ""
     conversation_id: str = ""
     content: str = ""
     error: str = ""
+    finish_reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Declaration(msgspec.Struct):
-    """What an agent says it can do; an agent that says nothing takes one ask at a time."""
+    """What an agent says it can do; an agent that says nothing takes one ask at a time. `context`: the tokens that a
+    question may have, 0 when it does not say."""
 
     name: str = ""
     model: str = ""
     concurrency: int = 1
     stream: bool = False
+    context: int = 0
 
 
 _frame = msgspec.json.Decoder(Frame)
@@ -120,18 +125,27 @@ def encode_request(frame_id: str, request: Request) -> str:
 def answer(data: str) -> Answer:
     """The answer inside a frame's `data`; missing values are "". Raises BadAnswer."""
     try:
-        return _answer.decode(data)
+        found = _answer.decode(data)
     except (msgspec.DecodeError, RecursionError):
         if len(data) > MOST_LENIENT:
             raise BadAnswer("The answer is no strict JSON object.") from None
+    else:
+        if found.finish_reason not in CUTS:
+            found.finish_reason = msgspec.UNSET
+        return found
     try:
-        found = gojson.fields(data, _ANSWER_KEYS)
+        values = gojson.fields(data, _ANSWER_KEYS)
     except gojson.NotJSON:
         raise BadAnswer("The answer is not a JSON object.") from None
-    for key, value in found.items():
+    for key, value in values.items():
         if not gojson.is_text(value):
             raise BadAnswer(f'"{key}" in the answer is not a string.')
-    return Answer(**found)
+    return Answer(**values)
+
+
+def reply(answer: Answer) -> bytes:
+    """What an asker gets: contract 1's keys and no other."""
+    return gojson.encode(msgspec.structs.replace(answer, finish_reason=msgspec.UNSET))
 
 
 def declaration(data: str) -> Declaration:
@@ -143,12 +157,15 @@ def declaration(data: str) -> Declaration:
     if not isinstance(said, dict):
         said = {}
     concurrency = said.get("concurrency")
+    context = said.get("context")
+    reads = context if isinstance(context, int) and not isinstance(context, bool) else 0
     limit = concurrency if isinstance(concurrency, int) and not isinstance(concurrency, bool) else 1
     return Declaration(
         name=_short(said.get("name")),
         model=_short(said.get("model")),
         concurrency=min(max(limit, 1), MOST_CONCURRENCY),
         stream=said.get("stream") is True,
+        context=reads if LEAST_CONTEXT <= reads <= MOST_CONTEXT else 0,
     )
 
 

@@ -360,7 +360,7 @@ class Nodes:
             send=_no_socket,
             tell=lambda text: self._tell(neighbour, notes.Probe(seen.id)),  # nothing else is told to it
             hang_up=lambda code: self._tell(neighbour, notes.HangUp(seen.id, code)),
-            said=frames.Declaration(seen.name, seen.model, seen.concurrency, seen.stream),
+            said=frames.Declaration(seen.name, seen.model, seen.concurrency, seen.stream, seen.context),
             token=seen.token,
             address=seen.address,
             node=neighbour.link.node,
@@ -501,4 +501,5 @@ async def _no_socket(text: str) -> None:
 
 def _seen(agent: Agent) -> notes.Seen:
     said = agent.said
-    return notes.Seen(agent.id, said.name, said.model, said.concurrency, said.stream, agent.token, agent.address)
+    ability = (said.name, said.model, said.concurrency, said.stream)
+    return notes.Seen(agent.id, *ability, agent.token, agent.address, said.context)

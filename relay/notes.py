@@ -19,6 +19,7 @@ class Seen(msgspec.Struct, array_like=True):
     stream: bool
     token: int | None
     address: str
+    context: int = 0  # last, for a process of the release before does not send it
 
 
 class Figure(msgspec.Struct, array_like=True):

@@ -52,6 +52,7 @@ class Upstream:
     url: str = ""
     replies: deque[list[Step]] = field(default_factory=deque)
     requests: list[Request] = field(default_factory=list)
+    models: list[dict[str, Any]] | None = None  # what it lists; None: it knows of no list
     connections: int = 0
     asked: asyncio.Event = field(default_factory=asyncio.Event)  # a request has come
     left: asyncio.Event = field(default_factory=asyncio.Event)  # a client closed its connection
@@ -60,7 +61,12 @@ class Upstream:
         self.connections += 1
         try:
             while True:
-                self.requests.append(await _request(reader))
+                request = await _request(reader)
+                if request.path.endswith("/models"):
+                    listed = whole(404, b"") if self.models is None else whole(200, {"data": self.models})
+                    await self._do(listed[0], reader, writer)
+                    continue
+                self.requests.append(request)
                 self.asked.set()
                 for step in self.replies.popleft():
                     await self._do(step, reader, writer)
@@ -96,7 +102,7 @@ async def _request(reader: asyncio.StreamReader) -> Request:
     lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Request(lines[0].split()[1], headers, json.loads(body))
+    return Request(lines[0].split()[1], headers, json.loads(body or b"{}"))
 
 
 @asynccontextmanager

@@ -40,9 +40,16 @@ class FakeAgent:
     """An agent that has dialled in to this process's relay."""
 
     def __init__(
-        self, name: str, *answers: str, error: str = "", is_mute: bool = False, whole: str | None = None
+        self,
+        name: str,
+        *answers: str,
+        error: str = "",
+        is_mute: bool = False,
+        whole: str | None = None,
+        cut: str = "stop",
     ) -> None:
-        """`whole` is what the answer's own frame says; the pieces together unless given."""
+        """`whole` is what the answer's own frame says, the pieces together unless given; `cut` why it ended."""
+        self._cut = cut
         self._answers, self._error, self._is_mute = list(answers), error, is_mute
         self._whole = "".join(answers or ["Whole."]) if whole is None else whole
         self.asked: list[str] = []
@@ -63,7 +70,7 @@ class FakeAgent:
             return
         for delta in self._answers:
             hear(self.agent, frames.encode(frame_id, frames.DELTA, delta))
-        answer = '{"response_id": "r", "content": "' + self._whole + '"}'
+        answer = f'{{"response_id": "r", "content": "{self._whole}", "finish_reason": "{self._cut}"}}'
         hear(self.agent, frames.encode(frame_id, frames.RESPONSE, answer))
 
 

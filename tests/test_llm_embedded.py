@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from privategpt.llm import embedded
-from privategpt.llm.base import BackendError, Delta, Message, Usage
+from privategpt.llm.base import BackendError, Delta, Message, Piece, Usage
 from privategpt.llm.embedded import CONTEXT, EmbeddedBackend, available
 
 pytestmark = [
@@ -31,7 +31,7 @@ async def model() -> AsyncIterator[EmbeddedBackend]:
     await backend.aclose()
 
 
-async def pieces(model: EmbeddedBackend, *messages: Message, **how: Any) -> list[Delta | Usage]:
+async def pieces(model: EmbeddedBackend, *messages: Message, **how: Any) -> list[Piece]:
     return [piece async for piece in model.generate(messages, **how)]
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from accounts.models import User
+from privategpt.agent import Agent, Settings
 from privategpt.llm.base import BackendError, Cut, Delta, Message, Piece
 from privategpt.llm.endpoints import EndpointsBackend
 from privategpt.llm.openai import OpenAIBackend
 from privategpt.llm.openai_stream import ReplyReader
 from privategpt.models import Chat
 from privategpt.models import Message as Asked
+from relay import exchange, frames
 from tests.answering import asked, chat, db
+from tests.fake_relay import relay
 from tests.fake_upstream import DONE, sse, upstream
 from tests.test_chat_pages import page, signed_in
+from tests.test_llm_choice import FakeAgent
 
 QUESTION = [Message("user", "Why?")]
 
@@ -217,6 +223,54 @@ async def test_a_chat_keeps_what_was_cut_off_and_says_so(alice: User, endpoint: 
     assert export["messages"][0]["cut_off"] == "length"
     text = await db(lambda: signed_in(alice).get(f"/chats/{message.chat_id}/chat.md").content.decode())
     assert "reached its limit of tokens" in text
+
+
+# -- through an agent -----------------------------------------------------------------------------
+
+
+async def through_an_agent(*reply: bytes) -> dict[str, Any]:
+    """The last frame of an agent whose endpoint sends this."""
+    async with upstream(sse(*reply), sse(*reply)) as up, relay() as hub:
+        backend = OpenAIBackend(up.url, model="m")
+        task = asyncio.create_task(Agent(Settings(hub.url), backend).run())
+        peer = await hub.peer()
+        await peer.ask("a", stream=True)
+        _, last = await peer.answer("a")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await backend.aclose()
+    return last
+
+
+@pytest.mark.parametrize(("parts", "sentence"), [each for each in NOTHING if each[0] and each[0] != [b""]][:20])
+async def test_an_agent_tells_its_endpoints_reason(parts: list[bytes], sentence: str) -> None:
+    last = await through_an_agent(*parts)
+    assert last["message"] == "error"
+    assert sentence in last["data"]
+
+
+async def test_an_agent_tells_that_an_answer_was_cut_off() -> None:
+    last = await through_an_agent(data("Half"), data(None, "length"), DONE)
+    assert {"content": "Half", "finish_reason": "length"}.items() <= json.loads(last["data"]).items()
+    last = await through_an_agent(data("Whole"), data(None, "stop"), DONE)
+    assert "finish_reason" not in json.loads(last["data"])
+
+
+@pytest.mark.parametrize("said", ["length", "stop", "", 7, None, "<b>"])
+def test_only_a_known_reason_is_taken_from_an_agent(said: Any) -> None:
+    found = frames.answer(json.dumps({"content": "Half", "finish_reason": said}))
+    assert found.content == "Half"
+    assert (found.finish_reason == "length") == (said == "length")
+    assert ("finish_reason" in json.loads(msgspec.json.encode(found))) == (said == "length")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_chat_hears_from_an_agent_that_it_was_cut_off(alice: User, settings: Any) -> None:
+    settings.LLM_BACKENDS = {"relay": {"BACKEND": "privategpt.llm.relay.RelayBackend"}}
+    agent = FakeAgent("small", "Half", cut="length")
+    message = await asked(await db(chat, alice))
+    exchange.current().dispatcher.pool.leave(agent.agent)
+    assert (message.answer, message.cut_off) == ("Half", "length")
 
 
 @pytest.mark.django_db(transaction=True)

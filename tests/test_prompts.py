@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from privategpt.prompts import Context, Style, Turn, build, fenced, flat, fresh_key, shortened, tokens
+from privategpt.fitting import tokens
+from privategpt.prompts import Context, Style, Turn, build, fenced, flat, fresh_key
 
 TEA = Context(1, "Tea", "Green › Steeping", "Two minutes.")
 
@@ -53,7 +54,6 @@ def test_one_long_context_is_shortened_and_stays() -> None:
     prompt = build("How long?", language="en", contexts=[Context(1, "T", "", "word " * 50_000)])
     assert prompt.used == [1]
     assert sum(tokens(message.content) for message in prompt.messages) <= 6_000
-    assert shortened("ä" * 10, 3) == "ä" * 4 + " …"
 
 
 def test_the_latest_turns_stay_and_old_ones_go() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privategpt import rendering
+from privategpt.pages.growing import Jacks
 from privategpt.rendering import CLASSES, TAGS, Cited, Rendered, render, visible
 
 CITED = Cited("m1", frozenset({1, 2, 3}), frozenset({4}))
@@ -109,6 +110,42 @@ def test_a_source_that_may_not_be_read_any_more_is_said_and_not_linked() -> None
 def test_each_reader_gets_what_is_theirs() -> None:
     assert 'href="#m1-s4"' in render("a [4]", Cited("m1", frozenset({4})))
     assert 'href="#m1-s4"' not in render("a [4]", CITED)
+
+
+def test_rights_of_any_length_have_renderings_of_their_own() -> None:
+    """Forty numbers that one reader may follow; another may follow all but the last."""
+    numbers = frozenset(range(1, 41))
+    assert 'href="#m1-s40"' in render("a [40]", Cited("m1", numbers))
+    html = render("a [40]", Cited("m1", numbers - {40}, frozenset({40})))
+    assert 'href="#m1-s40"' not in html
+    assert "[40: no longer yours to read]" in html
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a [1](https://evil.example)",
+        "a [[1]](https://evil.example)",
+        "a [**1**](https://evil.example)",
+        "a [1, 3](https://evil.example)",
+        "a ![1](https://evil.example)",
+        "a [1]\n\n[1]: https://evil.example",
+        "a [\u2460](https://evil.example)",
+    ],
+)
+def test_a_link_that_looks_like_a_number_says_where_it_leads(text: str) -> None:
+    html = render(text, Cited())
+    assert " (evil.example)</a>" in html
+    assert 'class="mark"' not in html
+
+
+def test_a_link_with_words_is_shown_as_it_is() -> None:
+    assert ">the manual</a>" in render("[the manual](https://x.org)", CITED)
+
+
+def test_a_link_is_no_marker_while_the_answer_grows() -> None:
+    jacks = Jacks("m1", [1])
+    assert jacks.html("a [1](https://evil.example) [1]").count('class="mark"') == 1
 
 
 # -- attacks --------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from privategpt.agent.frames import Abilities
 from privategpt.agent.session import NoHelloError, Session
 from privategpt.agent.transcripts import Transcripts
-from privategpt.llm.base import Backend
+from privategpt.llm.base import Backend, Sized
 from privategpt.llm.openai import is_loopback
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class Agent:
         """Runs until it is cancelled; then it closes the connection with 1001 and finishes nothing."""
         if self._settings.state:
             self._id = await asyncio.to_thread(_read_id, self._settings.state)
+        if isinstance(self._backend, Sized):
+            self._abilities = msgspec.structs.replace(self._abilities, context=await self._backend.reads() or 0)
         shortest, longest = self._settings.pauses
         pause = shortest
         while True:

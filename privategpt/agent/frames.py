@@ -29,13 +29,15 @@ class ErrorFrame(msgspec.Struct):
     error: dict[str, str] = {}
 
 
-class Abilities(msgspec.Struct):
-    """What an agent may say of itself in its answer to the hello."""
+class Abilities(msgspec.Struct, omit_defaults=True):
+    """What an agent may say of itself in its answer to the hello. `context`: tokens that a question may have; 0 is
+    not said."""
 
     name: str
     model: str
     concurrency: int
     stream: bool
+    context: int = 0
 
 
 class Turn(msgspec.Struct):
@@ -58,9 +60,12 @@ class Question(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
+    """`finish_reason` only for one that is not whole, see `llm.base.Cut`."""
+
     response_id: str
     conversation_id: str
     content: str
+    finish_reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 Value = TypeVar("Value")

@@ -27,7 +27,7 @@ from privategpt.agent.frames import (
     encoded,
 )
 from privategpt.agent.transcripts import Transcripts
-from privategpt.llm.base import Backend, BackendError, Delta, Message
+from privategpt.llm.base import Backend, BackendError, Cut, Delta, Message
 
 logger = logging.getLogger(__name__)
 
@@ -134,27 +134,31 @@ class Session:
             *self._transcripts.before(conversation),
             Message("user", question.content or ""),
         ]
-        text = await self._generated(ask, question, messages)
+        text, cut = await self._generated(ask, question, messages)
         self._transcripts.keep(conversation, messages, text)
-        return Answer(str(uuid.uuid4()), conversation, text)
+        return Answer(str(uuid.uuid4()), conversation, text, cut.reason if cut else msgspec.UNSET)
 
-    async def _generated(self, ask: str, question: Question, messages: list[Message]) -> str:
+    async def _generated(self, ask: str, question: Question, messages: list[Message]) -> tuple[str, Cut | None]:
+        cut: Cut | None = None
         found: list[str] = []
         length = 0
         limit = question.max_tokens if question.max_tokens and question.max_tokens > 0 else None
         pieces = self._backend.generate(messages, max_tokens=limit, temperature=question.temperature)
         async with contextlib.aclosing(pieces), Gathered(lambda text: self._send(Frame(ask, DELTA, text))) as deltas:
             async for piece in pieces:
-                if isinstance(piece, Delta):
+                if isinstance(piece, Cut):
+                    cut = piece
+                elif isinstance(piece, Delta):
                     found.append(piece.text)
                     length += len(piece.text)
                     if length > LONGEST_ANSWER:
                         raise BackendError("The answer is longer than an answer may be.")
                     if question.stream:
                         deltas.add(piece.text)
-        if not length:
+        text = "".join(found)
+        if not text.strip():
             raise BackendError("The language model answered nothing.", retryable=True)
-        return "".join(found)
+        return text, cut
 
     async def _send(self, frame: msgspec.Struct) -> None:
         await self._connection.send(encoded(frame))

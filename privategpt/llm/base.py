@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
 
@@ -91,3 +91,19 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Give back what it holds (connections, memory). Generations still running fail."""
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A backend that may know how much its model can read."""
+
+    async def reads(self) -> int | None:
+        """Tokens that a prompt may have so that there is room for an answer; None when that is not known."""
+
+
+ANSWER_ROOM = 1_024  # tokens of a model's context that are left for its answer, or a quarter of a small one
+
+
+def prompt_room(context: int) -> int:
+    """What a prompt may have of a context of so many tokens."""
+    return context - min(ANSWER_ROOM, context // 4)

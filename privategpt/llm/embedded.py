@@ -126,6 +126,10 @@ class EmbeddedBackend:
                 async for piece in pieces:
                     yield piece
 
+    async def reads(self) -> int | None:
+        """See `Sized`."""
+        return CONTEXT - MAX_TOKENS
+
     async def aclose(self) -> None:
         async with self._loading:
             running, self._running = self._running, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -45,6 +46,7 @@ class EndpointsBackend:
         keys: Sequence[str] = (),
         silence: float = 120.0,
         connect_timeout: float = 5.0,
+        context: int = 0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`keys`: none, one for all, or one for each. Raises ValueError."""
@@ -60,6 +62,7 @@ class EndpointsBackend:
                     api_key=key,
                     silence=silence,
                     connect_timeout=connect_timeout,
+                    context=context,
                     transport=transport,
                 )
             )
@@ -86,6 +89,11 @@ class EndpointsBackend:
             else:
                 endpoint.good()
                 return
+
+    async def reads(self) -> int | None:
+        """See `Sized`: what each of those reads that know it, for any of them may answer."""
+        found = await asyncio.gather(*(endpoint.backend.reads() for endpoint in self._endpoints))
+        return min((reads for reads in found if reads), default=None)
 
     async def aclose(self) -> None:
         for endpoint in self._endpoints:

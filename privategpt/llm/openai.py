@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from privategpt.llm.base import BackendError, Cut, Delta, Message, Usage
+from privategpt.llm.openai_size import Size
 from privategpt.llm.openai_stream import ReplyReader, error_text, loose_encoded
 
 TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})  # statuses that another moment may mend
@@ -66,16 +67,19 @@ class OpenAIBackend:
         silence: float = 120.0,
         longest: float = 900.0,
         connections: int = 256,
+        context: int = 0,
         extra: Mapping[str, object] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`extra` goes into every request's body. Raises ValueError with a sentence for a URL or key of no use."""
+        """`context` are the tokens that question and answer may have together; 0: the endpoint is asked for it.
+        `extra` goes into every request's body. Raises ValueError with a sentence for a URL or key of no use."""
         self.model = model
         self._url = _endpoint(base_url)
         self._key = api_key
         self._silence = silence
         self._longest = longest
         self._extra = extra or {}
+        self._size = Size(self._url, model, context)
         self._unknown: set[str] = set()  # parameters that the endpoint refused
         self._client = httpx.AsyncClient(
             transport=transport,
@@ -109,6 +113,10 @@ class OpenAIBackend:
                 await asyncio.sleep(error.pause)
             else:
                 return
+
+    async def reads(self) -> int | None:
+        """See `Sized`."""
+        return await self._size.reads(self._client)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -7,13 +7,14 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from privategpt.llm.base import BackendError, Delta, InLine, Message, Usage
+from privategpt.llm.base import BackendError, Cut, Delta, InLine, Message, Piece
 from privategpt.llm.matter import Matter
 from privategpt.prompts import flat
 from relay import dispatch, exchange, frames
 from relay.pool import Agent
 
 LOOK = 0.5  # seconds between two looks at the place in line
+AGENT_READS = 3_584  # tokens: what a small model with a context of 4,096 reads beside its answer
 BUILT_IN = "built-in"  # the name under which `serve` starts the small model's agent
 
 # What the dispatcher raises, and what that means for who asked: the sentence, and whether another try may help.
@@ -42,22 +43,28 @@ class RelayBackend:
     name = "relay"
     model = ""
 
-    def __init__(self, *, owner: str = "") -> None:
-        """`owner` is the asking user's id."""
-        self._owner = owner
+    def __init__(self, *, owner: str = "", reads: int = AGENT_READS) -> None:
+        """`owner` is the asking user's id; `reads` are the tokens for an agent that does not say what it reads."""
+        self._owner, self._reads = owner, reads
 
     def about(self, matter: Matter) -> RelayBackend:
         """The same on behalf of a user, in whose turn the ask waits."""
-        return RelayBackend(owner=matter.owner)
+        return RelayBackend(owner=matter.owner, reads=self._reads)
 
     def has_agent(self, *, besides_built_in: bool) -> bool:
         """Whether any agent is there, or one that is not the built-in model."""
         agents = exchange.current().dispatcher.pool.agents.values()
         return any(not (besides_built_in and is_built_in(agent)) for agent in agents)
 
+    async def reads(self) -> int | None:
+        """See `Sized`: what each of those reads that may get the question."""
+        agents = list(exchange.current().dispatcher.pool.agents.values())
+        asked = [agent for agent in agents if not is_built_in(agent)] or agents
+        return min((agent.said.context or self._reads for agent in asked), default=self._reads)
+
     async def generate(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
-    ) -> AsyncGenerator[Delta | Usage | InLine, None]:
+    ) -> AsyncGenerator[Piece, None]:
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
         question = dispatch.Question(
             owner=self._owner,
@@ -86,6 +93,8 @@ class RelayBackend:
             if answer.content != shown and answer.content.startswith(shown):
                 # The whole goes on behind its pieces. One that differs from them comes too late: they were read.
                 yield Delta(answer.content.removeprefix(shown))
+            if isinstance(answer.finish_reason, str):
+                yield Cut(answer.finish_reason)
         finally:
             if not ask.done():
                 ask.cancel()  # the agent is told that nobody waits any more

@@ -25,6 +25,7 @@ KNOWN: Final = (
     _("The server was stopped before the answer was complete."),
     _("The server was stopped before the answer was complete; ask again."),
     _("There is no language model, and no sources to quote from were asked for."),
+    _("The question is too long for this language model: it has some %(needed)s tokens, %(limit)s can be read."),
     _("This answer cannot be followed any more."),
     _("This chat was deleted."),
     _("You may not read any more what this answer rests on."),

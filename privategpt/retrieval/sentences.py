@@ -135,14 +135,15 @@ def _of_passage(hit: Hit, terms: Sequence[Weighed], total: float, place: float) 
         shares = ((words[at], 1.0), (before, BEFORE), (after, AFTER), (above, ABOVE))
         score = carried = 0.0
         for weighed in terms:
-            said = next((share for where, share in shares if _says(where, weighed.term)), 0.0)
+            said = next((share for where, share in shares if says(where, weighed.term)), 0.0)
             score += weighed.idf * said
             carried += weighed.idf * bool(said)
         quote = Quote(hit, hit.start + piece.start, hit.start + piece.end, piece.text, score / total + place)
         yield _Candidate(quote, carried / total, _length(piece.text))
 
 
-def _says(words: Collection[str], term: Term) -> bool:
+def says(words: Collection[str], term: Term) -> bool:
+    """Whether the words hold the term in one of its forms."""
     if term.is_prefix:
         return any(word.startswith(term.variants) for word in words)
     return any(variant in words for variant in term.variants)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from relay import exchange, gojson
+from relay import exchange, frames
 from relay.api import shapes
 from relay.api.credentials import asker, known_asker
 from relay.api.replies import ClientLeft, Reply, refusal
@@ -38,7 +38,7 @@ async def answer_ask(
         if idempotency:
             reply = await _answer_once(relay, question, idempotency, body)
         else:
-            reply = _reply(question, gojson.encode(await relay.dispatcher.ask(question)))
+            reply = _reply(question, frames.reply(await relay.dispatcher.ask(question)))
     except ClientLeft:
         raise
     except Exception as fault:
@@ -56,10 +56,10 @@ async def _answer_once(
     owner = question.owner
 
     def late(answer: Answer) -> None:
-        relay.repeats.late(owner, key, body, gojson.encode(answer))
+        relay.repeats.late(owner, key, body, frames.reply(answer))
 
     async def produce() -> bytes:
-        return gojson.encode(await relay.dispatcher.ask(question))
+        return frames.reply(await relay.dispatcher.ask(question))
 
     question.on_late = late
     return _reply(question, await relay.repeats.once(owner, key, body, produce))

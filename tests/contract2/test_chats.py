@@ -310,15 +310,6 @@ def test_a_failed_answer_ends_its_stream_with_an_error(as_alice: Program) -> Non
     assert events[-1].data["status"] == 503
 
 
-def test_an_answer_that_is_not_whole_says_why(as_alice: Program, hold: Any) -> None:
-    chat = as_alice.post("/chats", {"question": "Please stop at length"}).data
-    assert chat["cutOff"] == "length"
-    assert as_alice.get(f"/chats/{chat['chatId']}").data["messages"][0]["cutOff"] == "length"
-    whole = as_alice.post("/chats", {"question": "Hello?"}).data
-    assert "cutOff" not in whole
-    assert "cutOff" not in as_alice.get(f"/chats/{whole['chatId']}").data["messages"][0]
-
-
 # -- once and no more ---------------------------------------------------------------------------
 
 

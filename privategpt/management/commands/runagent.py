@@ -15,6 +15,7 @@ from privategpt.agent import Agent, Settings
 from privategpt.llm.base import Backend, BackendError
 from privategpt.llm.embedded import EmbeddedBackend, available
 from privategpt.llm.openai import OpenAIBackend
+from privategpt.llm.openai_size import LEAST
 from privategpt.orphan import end_with_parent
 from privategpt.pulse import EVERY, Pulse
 
@@ -36,12 +37,20 @@ class Command(BaseCommand):
         say("--base-url", default="", help="an OpenAI-compatible endpoint, for instance http://127.0.0.1:11434/v1")
         say("--api-key", default=os.environ.get("AGENT_API_KEY", ""), help="its key (better: AGENT_API_KEY)")
         say("--model", default="", help="the endpoint's model")
+        say(
+            "--context",
+            type=int,
+            default=0,
+            help="tokens of the endpoint's context (default: as its list of models says)",
+        )
         say("--state", type=Path, metavar="FILE", help="keeps the connection id over restarts; one file per agent")
 
     def handle(self, **options: Any) -> None:
         end_with_parent(LAST_RESORT)
         if options["concurrency"] is not None and options["concurrency"] < 1:
             raise CommandError("--concurrency must be at least 1.")
+        if options["context"] and options["context"] < LEAST:
+            raise CommandError(f"--context must be at least {LEAST}.")
         try:
             backend, concurrency = _backend(options)
             agent = Agent(
@@ -64,7 +73,8 @@ def _backend(options: dict[str, Any]) -> tuple[Backend, int]:
     if options["base_url"]:
         if not options["model"]:
             raise CommandError("--base-url needs --model: the name of the model that is to answer.")
-        return OpenAIBackend(options["base_url"], model=options["model"], api_key=options["api_key"].strip()), 4
+        key, context = options["api_key"].strip(), options["context"]
+        return OpenAIBackend(options["base_url"], model=options["model"], api_key=key, context=context), 4
     missing = available()
     if missing:
         sys.stderr.write(f"{missing}\n")
