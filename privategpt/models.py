@@ -107,7 +107,8 @@ class PassageQuerySet(models.QuerySet["Passage"]):
 
 
 class Passage(models.Model):
-    """A piece of a source, the unit of search: `source.content[start:end] == text`.
+    """A piece of a source, the unit of search: `source.content[start:end]` is its text, behind a table's header row
+    where it continues one.
 
     Never edited in place: a changed piece is another row, so a row's words and vectors stay true.
     """

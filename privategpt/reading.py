@@ -104,7 +104,7 @@ def _runs(part: list[Block], passage: range) -> Iterator[tuple[int, int, Block]]
     borders = {passage.start, passage.stop} if passage else set()
     run: Block | None = None
     for block in part:
-        if run and not block.level and run.kind != "front" and not borders & set(range(run.end, block.start + 1)):
+        if run and not block.level and run.kind != "front" and not any(run.end <= at <= block.start for at in borders):
             run = Block(run.start, block.end)
             continue
         if run:

@@ -54,7 +54,7 @@ def title_in(text: str) -> str:
 
 class _Reader:
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = text = text.replace("\r\n", " \n").replace("\r", "\n")  # as long as it was
         starts = [0, *(match.end() for match in re.finditer("\n", text)), len(text) + 1]
         self._lines = [(start, following - 1) for start, following in pairwise(starts)]
         self._work = 0

@@ -51,3 +51,12 @@ def test_text_beyond_the_budget_is_paragraphs_and_none_is_lost() -> None:
     found = list(blocks(text))
     assert found[-1].end == len(text) - 1
     assert sum(bool(block.level) for block in found) < 200_000
+
+
+def test_carriage_returns_end_lines_and_move_nothing() -> None:
+    text = "Title\r\n===\r\n\r\n```\r\n# no\r\n```\r\n\r\n# Next #\r\n"
+    found = list(blocks(text))
+    assert [(block.title, text[block.start : block.end].strip()[:5]) for block in found if block.level] == [
+        ("Title", "Title"),
+        ("Next", "# Nex"),
+    ]

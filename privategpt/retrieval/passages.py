@@ -13,6 +13,7 @@ WHOLE = 2_000  # characters: a passage may be so long, and a text up to here sta
 ENOUGH = 1_200  # a passage so long takes no further paragraph
 TINY = 250  # a section shorter than this is joined with the next one
 UNCUT = 6_000  # code and tables stay whole up to here
+LONGEST_HEADER = 600  # characters of a table's header row that are repeated
 SEPARATOR = " › "  # between the headings of a path
 DENSE = 0.4  # what the sizes shrink to where a character is worth a syllable or a word
 
@@ -21,7 +22,8 @@ SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s|[。！？]|\n")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a text: `source[start:end] == text`. `heading`: the path of headings it stands under."""
+    """A piece of a text: `source[start:end]` is the end of `text`, and all of it unless it continues a table, whose
+    header row then stands before it. `heading`: the path of headings it stands under."""
 
     start: int
     end: int
@@ -60,7 +62,7 @@ def passages(text: str) -> list[Passage]:
             start += len(piece) - len(piece.lstrip())
             piece = piece.strip()
             if piece:
-                found.append(Passage(start, start + len(piece), draft.path, piece))
+                found.append(Passage(start, start + len(piece), draft.path, _header(text, draft, start) + piece))
     return found
 
 
@@ -106,6 +108,16 @@ def _cut(text: str, draft: _Draft, scale: float) -> Iterator[tuple[int, int]]:
         yield start, stop
         start = stop
     yield start, end
+
+
+def _header(text: str, draft: _Draft, start: int) -> str:
+    """The header row of the table that a piece begins in the middle of, and the row below that."""
+    for block in draft.blocks:
+        if block.kind == "table" and block.start < start < block.end:
+            first = text.find("\n", block.start, block.end)
+            end = text.find("\n", first + 1, block.end) + 1
+            return text[block.start : end] if 0 < end <= start and end - block.start <= LONGEST_HEADER else ""
+    return ""
 
 
 def _last_pause(text: str, start: int, stop: int) -> int:
