@@ -121,6 +121,7 @@ class Passage(models.Model):
     language = models.CharField(max_length=8)
     heading = models.TextField(blank=True, default="")
     text = models.TextField()
+    analyser = models.SmallIntegerField(default=1, db_index=True, help_text="The version that made its words.")
 
     objects = PassageQuerySet.as_manager()
 

@@ -59,6 +59,7 @@ class Worker:
         self._embedding = embedding
         self._stop = threading.Event()
         self._tidied = self._counted = float("-inf")
+        self._is_renewed = False
 
     def stop(self) -> None:
         """From any thread, or a signal handler: ends behind the batch at hand."""
@@ -70,6 +71,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 self._tidy()
+                self.renew()
                 if self.drain():
                     pause, wait = NO_EMBEDDER, IDLE
                 else:
@@ -79,6 +81,11 @@ class Worker:
                 wait = NO_EMBEDDER
                 close_old_connections()
             self._stop.wait(wait)
+
+    def renew(self) -> None:
+        """Makes the words of passages anew that an older analyser made; once is enough for a process."""
+        while not (self._is_renewed or self._stop.is_set()):
+            self._is_renewed = not index().renew()
 
     def drain(self) -> bool:
         """Embeds all that waits; False when there is no embedder, whose absence is then told at the sources."""

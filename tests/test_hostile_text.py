@@ -23,8 +23,8 @@ from privategpt.retrieval.passages import passages
 from privategpt.retrieval.sentences import sentences
 
 PIECES = (
-    r"[ ] ( ) { } < > & * _ ` ~ | # ! ^ $ \ / @ : ; . , - + = 1 a 汉 \u0301 ^[ [a [1] [^a] [a]( ![ ]( `` ``` ~~~ $$ \( \[ *a "
-    r"**a _a ~~a <a <!-- <br> <sub> &amp; http:// 1. A1 aB a. .) [[1] \u0315\u0300 \u2066 \u200b x=[ 1.1 #a"
+    r"[ ] ( ) { } < > & * _ ` ~ | # ! ^ $ \ / @ : ; . , - + = 1 a 汉 \u0301 ^[ [a [1] [^a] [a]( ![ ]( `` ``` ~~~ $$ \( "
+    r"\[ *a **a _a ~~a <a <!-- <br> <sub> &amp; http:// 1. A1 aB a. .) [[1] \u0315\u0300 \u2066 \u200b x=[ 1.1 #a"
 )
 SPACED = [
     "\n",
