@@ -29,6 +29,9 @@ LEAVES = {"paragraph_open", "heading_open", "fence", "code_block", "table_open",
 SOLID = {"fence", "code_block", "table_open", "formula"}
 
 
+PARSER = parser()  # keeps nothing between two texts
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Lines that belong together. `level` is a heading's, 0 for anything else; `solid` is not to be cut; `kind` is
@@ -59,7 +62,6 @@ class _Reader:
         self._lines = [(start, following - 1) for start, following in pairwise(starts)]
         self._work = 0
         self._titles = 0
-        self._parser = parser()
 
     def blocks(self) -> Iterator[Block]:
         at = self._front_matter()
@@ -93,7 +95,7 @@ class _Reader:
         tokens: list[Token] = []
         text = self._text[self._lines[at][0] : self._lines[stop - 1][1]].replace("\0", "\ufffd")
         env = {"steps": self._work, "most": MOST_WORK}
-        self._parser.block.parse(text, self._parser, env, tokens)
+        PARSER.block.parse(text, PARSER, env, tokens)
         self._work = max(env["steps"], self._work + len(tokens))
         if self._work > MOST_WORK:
             raise TooMuch
@@ -126,7 +128,7 @@ class _Reader:
         if MARKUP.search(markup) and self._titles < MOST_TITLES:
             self._titles += 1
             try:
-                inline = self._parser.parseInline(markup, {})
+                inline = PARSER.parseInline(markup, {})
             except (TooMuch, RecursionError):
                 return markup[:LONGEST_HEADING]
             markup = plain(inline[0].children or []) if inline else ""
