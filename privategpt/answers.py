@@ -72,6 +72,7 @@ def begin(
         raise Chat.DoesNotExist
     _check_room(user)
     language = language or chat.language
+    question_text = question_text.replace("\r\n", "\n").replace("\r", "\n")  # a form sends lines so
     with transaction_in_turn():
         if chat._state.adding:
             return _first(chat, question_text, language, groups)

@@ -31,6 +31,11 @@ class Lines:
         self._item = 0  # the column of the list item's text that we are in
         self._after_blank = True
 
+    @property
+    def open_fence(self) -> str:
+        """The fence of the code that we are in; "" outside of any."""
+        return self._fence
+
     def is_undecided(self, beginning: str) -> bool:
         return len(beginning) < LONGEST and bool(UNDECIDED.fullmatch(beginning))
 

@@ -124,7 +124,8 @@ class PassageQuerySet(models.QuerySet["Passage"]):
 
 
 class Passage(models.Model):
-    """A piece of a source, the unit of search: `source.content[start:end] == text`.
+    """A piece of a source, the unit of search: `source.content[start:end]` is its text, behind a table's header row
+    where it continues one.
 
     Never edited in place: a changed piece is another row, so a row's words and vectors stay true.
     """
@@ -137,6 +138,7 @@ class Passage(models.Model):
     language = models.CharField(max_length=8)
     heading = models.TextField(blank=True, default="")
     text = models.TextField()
+    analyser = models.SmallIntegerField(default=1, db_index=True, help_text="The version that made its words.")
 
     objects = PassageQuerySet.as_manager()
 

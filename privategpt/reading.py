@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from privategpt.rendering import render
-from privategpt.retrieval.passages import Block, blocks
+from privategpt.structure import Block, blocks, title_in
 
 PART = 40_000  # characters, or what one block has
+LONGEST_HEADING = 2_000  # characters of one that are drawn
 MOST_HEADINGS = 60  # in the list beside the text
 HEADING = re.compile(r"<h[34]>(.*?)</h[34]>", re.DOTALL)
 
@@ -66,7 +68,7 @@ def preview(content: str) -> SafeString:
 
 def first_heading(content: str) -> str:
     """What a text calls itself; "" when it does not."""
-    return next((block.title for block in blocks(content[:20_000]) if block.level and block.title), "")
+    return title_in(content[:20_000])
 
 
 def _parts(every: list[Block]) -> Iterator[list[Block]]:
@@ -91,9 +93,9 @@ def _drawn(content: str, part: list[Block], passage: range) -> tuple[list[Stretc
             anchor = f"h{block.start}"
             if len(headings) < MOST_HEADINGS and block.level <= 3:
                 headings.append(Heading(anchor, block.title, block.level))
-            stretches[-1].pieces.append(_heading(block, anchor))
+            stretches[-1].pieces.append(_heading(content, block, anchor))
         else:
-            stretches[-1].pieces.append(_text(content[start:end]))
+            stretches[-1].pieces.append(_text(content[start:end], block))
     return stretches, _current(headings, passage)
 
 
@@ -102,7 +104,7 @@ def _runs(part: list[Block], passage: range) -> Iterator[tuple[int, int, Block]]
     borders = {passage.start, passage.stop} if passage else set()
     run: Block | None = None
     for block in part:
-        if run and not block.level and not borders & set(range(run.end, block.start + 1)):
+        if run and not block.level and run.kind != "front" and not any(run.end <= at <= block.start for at in borders):
             run = Block(run.start, block.end)
             continue
         if run:
@@ -120,17 +122,19 @@ def _pieces(run: Block, borders: set[int]) -> Iterator[tuple[int, int, Block]]:
         yield start, end, run
 
 
-def _heading(block: Block, anchor: str) -> SafeString:
+def _heading(content: str, block: Block, anchor: str) -> SafeString:
     """The page's own title is above them all."""
-    found = HEADING.search(render(f"# {block.title}"))
+    found = HEADING.search(render(content[block.start : min(block.end, block.start + LONGEST_HEADING)]))
     tag = "h2" if block.level <= 2 else "h3"
-    words = found[1] if found else ""
+    words = found[1] if found else escape(block.title)
     return mark_safe(f'<{tag} id="{anchor}">{words}</{tag}>')  # noqa: S308 - words are rendered, anchor is a number
 
 
-def _text(text: str) -> SafeString:
-    if text.startswith("---\n") and text.rstrip().endswith("\n---"):  # front matter would read as a heading
-        return render(f"```yaml\n{text.strip().strip('-').strip()}\n```")
+def _text(text: str, block: Block) -> SafeString:
+    if block.kind == "front":
+        return render(
+            f"```yaml\n{text.strip().removeprefix('---').removesuffix('---').removesuffix('...').strip()}\n```"
+        )
     return render(text)
 
 

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import nh3
 from django.templatetags.static import static
@@ -22,21 +21,17 @@ from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
-from mdit_py_plugins.footnote import footnote_plugin
 
 from privategpt.citing import PLACE_START, PLACED, placed, unplaced
 from privategpt.colouring import coloured
-from privategpt.formulas import formula, math_plugin
+from privategpt.formulas import formula
+from privategpt.hidden import visible as visible
+from privategpt.markdown import SAFE_TAG, TooMuch, parser
 
 LONGEST = 200_000  # characters; a longer text is shown as it was written
 MOST_LINES = 20_000  # a text of more lines too: each costs, however short
 KEPT_CHARACTERS = 3 << 20  # of rendered HTML in memory; twice as many bytes where a dash or a curly quote is in it
 
-# Characters that hide, or that turn the order of others: controls, bidirectional marks that embed or override,
-# zero-width blanks, and the tags by which text is smuggled past readers. Joiners stay: scripts and emoji need them.
-HIDDEN = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\u180e\u200b\u202a-\u202e\u2028\u2029\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
 TASK = re.compile(r"\[([ xX])\][ \t]+")
 
 
@@ -54,8 +49,8 @@ MATH_TAGS = words(
     "munderover mmultiscripts mprescripts mtable mtr mtd menclose"
 )
 TAGS = MATH_TAGS | words(
-    "p br hr h3 h4 ul ol li blockquote em strong s code pre a table thead tbody tr th td div section sup span button "
-    "input"
+    "p br hr h3 h4 ul ol li blockquote em strong s code pre a table thead tbody tr th td div section sup sub kbd span "
+    "button input"
 )
 ATTRIBUTES: dict[str, set[str]] = {
     "a": {"href", "id", "aria-label"},
@@ -97,15 +92,6 @@ GATE = nh3.Cleaner(
 )
 
 
-def visible(text: str) -> str:
-    """The text with its hidden characters spelt out, as ⟨U+202E⟩; what is stored stays as it is."""
-    return HIDDEN.sub(_spelt, text)
-
-
-def _spelt(match: re.Match[str]) -> str:
-    return f"⟨U+{ord(match[0]):04X}⟩"
-
-
 @dataclass(frozen=True, slots=True)
 class Cited:
     """The numbers that become jacks and those that the reader may not follow any more.
@@ -134,13 +120,13 @@ def digest(text: str, cited: Cited) -> bytes:
 
 
 def _render(text: str, cited: Cited) -> SafeString:
-    text = visible(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = visible(text)
     if len(text) > LONGEST or text.count("\n") > MOST_LINES:
         return as_written(text)
     try:
         marked = placed(text, cited.shown | cited.withheld)
         html = unplaced(MARKDOWN.render(marked, {"docId": cited.anchor or "text", "cited": cited}))
-    except RecursionError:
+    except (TooMuch, RecursionError):
         return as_written(text)
     return trusted(html)
 
@@ -152,8 +138,9 @@ def trusted(html: str) -> SafeString:
 
 
 def as_written(text: str) -> SafeString:
-    """The text itself, its lines kept."""
-    return format_html('<pre tabindex="0">{}</pre>', text)
+    """The text itself, its lines kept, and that it is so."""
+    said = gettext("Too long or too intricate to be laid out: shown as plain text.")
+    return format_html('<p>{}</p><pre tabindex="0">{}</pre>', said, text)
 
 
 class Rendered:
@@ -184,15 +171,6 @@ rendered = Rendered(KEPT_CHARACTERS)
 
 
 # -- what becomes of tokens -----------------------------------------------------------------------
-
-
-def _is_absolute(url: str) -> bool:
-    """Links lead out of here or nowhere: a relative one would mean a page of ours that the model made up."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return (parts.scheme in {"http", "https"} and bool(parts.netloc)) or parts.scheme == "mailto"
 
 
 def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
@@ -244,6 +222,12 @@ def _checkbox(renderer: RendererHTML, tokens: Sequence[Token], index: int, optio
     return f'<input disabled aria-label="{label}"{" checked" if is_done else ""}> '
 
 
+def _tag(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """Raw HTML is text, but for a few tags of writing; `_pair` has made text of those without a partner."""
+    found = SAFE_TAG.fullmatch(tokens[index].content)
+    return f"<{found[1]}{found[2].lower()}>" if found else escapeHtml(tokens[index].content)
+
+
 def _formula(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     return formula(tokens[index].content, is_block=tokens[index].block, env=env)
 
@@ -263,6 +247,7 @@ def _shape(state: StateCore) -> None:
         elif token.type == "inline" and token.children:
             if index >= 2 and state.tokens[index - 2].type == "list_item_open":
                 _tick(token)
+            _pair(token.children)
             token.children = _marked(token.children)
 
 
@@ -282,6 +267,26 @@ def _tick(token: Token) -> None:
         first.content = first.content[found.end() :]
         box = Token("checkbox", "", 0, meta={"done": found[1] != " "})
         token.children = [box, *(token.children or [])]
+
+
+def _pair(children: Sequence[Token]) -> None:
+    """Tags that do not open and close around something become text."""
+    opened: list[Token] = []
+    for child in children:
+        found = SAFE_TAG.fullmatch(child.content) if child.type == "html_inline" else None
+        if found is None:
+            continue
+        name = found[2].lower()
+        if name == "br":
+            child.content = "<br>"
+        elif not found[1] and not found[3]:
+            opened.append(child)
+        elif opened and opened[-1].content.strip("<> \t").lower() == name:
+            opened.pop()
+        else:
+            child.type = "text"
+    for child in opened:
+        child.type = "text"
 
 
 def _marked(children: Sequence[Token]) -> list[Token]:
@@ -313,10 +318,8 @@ def _split(text: str) -> list[Token]:
 
 
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable(["table", "strikethrough"])
-    parser.validateLink = _is_absolute  # type: ignore[method-assign]
-    parser.use(footnote_plugin).use(math_plugin)
-    parser.core.ruler.push("shape", _shape)
+    drawing = parser()
+    drawing.core.ruler.push("shape", _shape)
     rules = {
         "image": _image,
         "fence": _fence,
@@ -324,12 +327,13 @@ def _parser() -> MarkdownIt:
         "mark": _mark,
         "checkbox": _checkbox,
         "formula": _formula,
+        "html_inline": _tag,
         "table_open": _table_open,
         "table_close": _table_close,
     }
     for name, rule in rules.items():
-        parser.add_render_rule(name, rule)
-    return parser
+        drawing.add_render_rule(name, rule)
+    return drawing
 
 
 MARKDOWN = _parser()

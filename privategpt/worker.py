@@ -68,6 +68,7 @@ class Worker:
         self._turns = Turns()
         self._tidied = self._counted = self._swept = float("-inf")
         self.pulse = Pulse(STUCK)
+        self._is_renewed = False
 
     def stop(self) -> None:
         """From any thread, or a signal handler: ends behind the batch at hand."""
@@ -80,6 +81,7 @@ class Worker:
             self.pulse.go_on()
             try:
                 self._tidy()
+                self.renew()
                 if self.drain():
                     pause, wait = NO_EMBEDDER, IDLE
                 else:
@@ -89,6 +91,11 @@ class Worker:
                 wait = NO_EMBEDDER
                 close_old_connections()
             self._stop.wait(wait)
+
+    def renew(self) -> None:
+        """Makes the words of passages anew that an older analyser made; once is enough for a process."""
+        while not (self._is_renewed or self._stop.is_set()):
+            self._is_renewed = not index().renew()
 
     def drain(self) -> bool:
         """Embeds all that waits; False when there is no embedder, whose absence is then told at the sources."""

@@ -94,6 +94,7 @@ WITHOUT_DATABASE = [
     "test_socket_floods.py",
     "test_socket_handshake.py",
     "test_static.py",
+    "test_structure.py",
     "test_supervisor.py",
     "test_tracing.py",
     "test_translations.py",

@@ -15,9 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Group, User
-from privategpt import ingest
+from privategpt import answers, ingest
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages import history
+from privategpt.pages.exports import _closed
 
 State = Message.State
 TEXT = "# Guide\n\nThe gate closes at nine."
@@ -213,6 +214,25 @@ def test_what_was_not_brought_back_within_an_hour_is_erased(alice: User) -> None
     signed_in(alice).post(f"/chats/{other.pk}/delete")
     assert not Chat.objects.filter(pk=gone.pk).exists()
     assert Chat.objects.filter(pk=other.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "closed"),
+    [
+        ("``` in line ```", "``` in line ```"),
+        ("Text\n```py\nx", "Text\n```py\nx\n```"),
+        ("- a\n  ````\n  ```", "- a\n  ````\n  ```\n````"),
+        ("~~~\n```\n~~~", "~~~\n```\n~~~"),
+    ],
+)
+def test_an_export_closes_only_code_that_is_open(answer: str, closed: str) -> None:
+    assert _closed(answer) == closed
+
+
+@pytest.mark.django_db
+def test_a_question_keeps_no_carriage_returns(alice: User) -> None:
+    message = answers.begin(Chat(owner=alice), "One\r\ntwo\rthree", user=alice)
+    assert message.question == "One\ntwo\nthree"
 
 
 def test_exports_hold_the_chat(alice: User, guide: Source) -> None:

@@ -7,6 +7,7 @@ import time
 from html.parser import HTMLParser
 
 import pytest
+from django.utils.safestring import SafeString
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,6 +77,64 @@ def is_inert(html: str) -> bool:
 )
 def test_markdown_becomes_html(markdown: str, html: str) -> None:
     assert html in render(markdown)
+
+
+@pytest.mark.parametrize(
+    ("markdown", "html"),
+    [
+        ("a<br>b H<sub>2</sub>O <kbd>Ctrl</kbd>", "<p>a<br>b H<sub>2</sub>O <kbd>Ctrl</kbd></p>"),
+        ("| a<br/>b |\n|---|\n| `<br>` |", "<th>a<br>b</th>"),
+        ("an <sub>open one and </sup>", "an &lt;sub&gt;open one and &lt;/sup&gt;"),
+        ("**“重要”**中文 **（a）**文", "<strong>“重要”</strong>中文 <strong>（a）</strong>文"),
+        (
+            "See https://x.org/a_b_c.",
+            '<a href="https://x.org/a_b_c" rel="noopener noreferrer nofollow">https://x.org/a_b_c</a>.',
+        ),
+        ("(https://x.org/)", '(<a href="https://x.org/"'),
+        ("Set $HOME/$USER or ${A}:${B}", "<p>Set $HOME/$USER or ${A}:${B}</p>"),
+        ("$5 and 6$, US$5", "<p>$5 and 6$, US$5</p>"),
+        ("$`a`$", "<p>$<code>a</code>$</p>"),
+        ("the $n$th", "the <math"),
+        (
+            "\\begin{align}\nx &= 1 \\\\\ny &= 2\n\\end{align}",
+            '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">',
+        ),
+        ("<h1>Title</h1>", "<h3>Title</h3>"),
+        ("<!--\n# Title\n-->", "<p>&lt;!--\n# Title\n--&gt;</p>"),
+    ],
+)
+def test_what_people_write_is_drawn(markdown: str, html: str) -> None:
+    assert html in render(markdown)
+
+
+NEEDED = [
+    "ភាសា\u200bខ្មែរ",
+    "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "❤\ufe0f\u200d🔥",
+    "שלום \u2066abc\u2069 עולם",
+    "葛\U000e0100",
+]
+
+
+@pytest.mark.parametrize("text", NEEDED)
+def test_hidden_characters_that_a_script_needs_stay(text: str) -> None:
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["a\u200bb", "a\u200db", "a\u2066b\u2069", "שלום \u2067a", "a\ufe0f", "a\U000e0067\U000e007f", "a\u3164b"]
+)
+def test_those_that_nothing_needs_are_shown(text: str) -> None:
+    assert "⟨U+" in visible(text)
+
+
+def test_a_line_ends_alike_however_it_was_sent() -> None:
+    assert visible("a\r\nb\rc") == "a\nb\nc"
+
+
+@pytest.mark.parametrize("text", ["[" * 190_000, "^[" * 95_000, "- " * 60 + "a"])
+def test_beyond_its_budget_a_text_is_plain_and_says_so(text: str) -> None:
+    assert "shown as plain text" in render(text)
 
 
 def test_headings_stand_under_the_question() -> None:
@@ -282,7 +341,7 @@ def test_twice_the_text_costs_twice_the_time(piece: str) -> None:
 @pytest.mark.parametrize("text", ["a" * (1 << 20), "[" * (1 << 20), "a\n" * (1 << 19), "\u202e" * (1 << 20)])
 def test_a_text_too_long_is_shown_as_it_was_written(text: str) -> None:
     begin = time.process_time()
-    assert render(text).startswith("<pre")
+    assert render(text).startswith("<p>Too long or too intricate to be laid out: shown as plain text.</p><pre")
     assert time.process_time() - begin < 5
 
 
@@ -295,7 +354,7 @@ def test_deep_nesting_ends() -> None:
 def test_what_is_kept_is_bounded() -> None:
     store = Rendered(100)
     for number in range(50):
-        store.keep(b"%d" % number, rendering.as_written("x" * 20))
+        store.keep(b"%d" % number, SafeString("<p>" + "x" * 20))
     assert store.get(b"0") is None
     assert store.get(b"49") is not None
     assert sum(len(html) for html in store._html.values()) <= 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from typing import Any
 from uuid import UUID
@@ -15,11 +14,10 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from privategpt import withheld
+from privategpt.citing_lines import Lines
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages.chats import own_chat, user_of
 from privategpt.pages.exchanges import STEP, cut_off
-
-FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 
 
 @require_safe
@@ -99,8 +97,10 @@ def _quoted(question: str) -> str:
 
 def _closed(answer: str) -> str:
     """An answer that was stopped within code must not swallow what follows."""
-    fences = FENCE.findall(answer)
-    return f"{answer.rstrip()}\n{fences[-1]}" if len(fences) % 2 else answer.strip()
+    lines = Lines()
+    for line in answer.split("\n"):
+        lines.begin(line)
+    return f"{answer.rstrip()}\n{lines.open_fence}" if lines.open_fence else answer.strip()
 
 
 def _where(row: Citation) -> str:

@@ -31,6 +31,7 @@ A_PAGE = 100  # chats on that page
 HITS = 30  # chats that a search shows
 MOST_WORDS = 6
 MOST_OTHERS = 300  # earlier messages that are looked at where the last one holds the words no more
+LONGEST_WORD = 100  # characters; each place of a text is compared with all of them
 AROUND = 60  # characters before the first word that was found
 SHOWN = 180
 SEARCHED = 200_000  # characters of a message
@@ -88,7 +89,7 @@ def _age(moment: datetime, today: datetime) -> int:
 
 def search(user: User, query: str) -> list[Hit]:
     """Chats that hold every word, in one message or in the title; newest first."""
-    words = list(dict.fromkeys(query.replace("\0", " ").split()))[:MOST_WORDS]
+    words = list(dict.fromkeys(word[:LONGEST_WORD] for word in query.replace("\0", " ").split()))[:MOST_WORDS]
     if not words:
         return []
     holding = Message.objects.filter(_all_of(("question", "answer"), words))

@@ -129,15 +129,19 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
     ]
 
 
+LONGEST = 2_000  # characters of what was said that are looked at; what an endpoint adds may be longer
+
+
 def in_readers_language(text: str) -> str:
     """The sentences of ours at the text's beginning, translated; from the first other one on, as it was said."""
     found: list[str] = []
+    text, rest = text[:LONGEST], text[LONGEST:]
     while text:
         match, known = next(
             ((match, known) for pattern, known in _patterns() if (match := pattern.match(text))), (None, "")
         )
         if match is None:
-            return " ".join([*found, text])
+            return " ".join([*found, text + rest])
         found.append(gettext(known) % match.groupdict() if match.groupdict() else gettext(known))
         text = text[match.end() :]
-    return " ".join(found)
+    return " ".join(filter(None, [*found, rest]))

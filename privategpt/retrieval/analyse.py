@@ -15,6 +15,7 @@ import Stemmer
 
 from privategpt.retrieval.languages import FUNCTION_WORDS, STEMMERS, function_words, light_endings
 
+VERSION = 2  # to be raised with every change of what comes out: the worker then indexes all passages anew
 LONGEST_WORD = 64  # characters; more is a hash or a blob, and its beginning finds it
 LONGEST_QUESTION = 4_000  # characters that are analysed; what follows adds no meaning to a search
 MOST_TERMS = 64  # words of a question that are searched, the rarest kinds of hostile input included
@@ -30,7 +31,9 @@ UNSPACED = (
 
 def _marks() -> str:
     """Combining marks as a character class: in Devanagari and its kin they are vowels, which \\w leaves out."""
-    marks = [code for code in range(0x300, 0xFE30) if unicodedata.category(chr(code))[0] == "M"]
+    marks = [
+        code for code in (*range(0x300, 0xFE30), *range(0x101FD, 0x1E94B)) if unicodedata.category(chr(code))[0] == "M"
+    ]
     known = set(marks)
     starts = [code for code in marks if code - 1 not in known]
     ends = [code for code in marks if code + 1 not in known]
@@ -40,9 +43,20 @@ def _marks() -> str:
 WORD = re.compile(rf"[\w{_marks()}]+")
 UNSPACED_PART = re.compile(rf"([{UNSPACED}]+)|[^{UNSPACED}]+")
 HAS_UNSPACED = re.compile(rf"[{UNSPACED}]")
+# More marks on one letter than any writing has: to put them in order takes the square of their number.
+MANY_MARKS = re.compile(rf"([{_marks()}]{{30}})[{_marks()}]+")
 INVISIBLE = re.compile("[\u00ad\u200b\u200d\u2060\ufeff]")  # soft hyphen and joiners stand inside words
 GROUPED_NUMBER = re.compile(r"(?<![\d.,])\d{1,3}(?:[.,'’\u00a0\u202f]\d{3})+(?![\d])")
 HUMP = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")  # the parts of camelCase and HTTPServer
+# A code, RX-500-A or 10.1.2, and a name that a symbol belongs to: C#, C++, .NET.
+CODE = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]+(?:[-./][A-Za-z0-9]+){1,8}(?![A-Za-z0-9])")
+CODE_PART = re.compile(r"[A-Za-z0-9]+")
+SYMBOLED = re.compile(r"(?<![\w+#.])(?:[A-Za-z]{1,12}\+\+|[A-Za-z]#|\.[A-Z][A-Za-z]{1,5})(?![\w+#])")
+SYMBOLS = str.maketrans({"+": "_plus", "#": "_sharp", ".": "dot_"})
+OTHER_DIGIT = re.compile(r"(?![0-9])\d")
+UMLAUT = re.compile("[äöü]")
+SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
+LONGEST_ACRONYM = 5
 NOT_DIGIT = re.compile(r"\D")
 # Letters that no decomposition takes apart, as one types them without the right keyboard.
 PLAIN = str.maketrans("øłđıħŧæœαάёйґ", "oldihtæœααеиг")
@@ -91,7 +105,8 @@ def fold(word: str) -> str:
 
 
 def _normal(text: str) -> str:
-    return INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    text = INVISIBLE.sub("", unicodedata.normalize("NFKC", MANY_MARKS.sub(r"\1", text)))
+    return OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
 
 
 def _pairs(run: str) -> list[str]:
@@ -115,7 +130,17 @@ def _uncached_words(run: str, language: str) -> tuple[str, ...]:
         return ()
     parts = [_stem(part.casefold()[:LONGEST_WORD], language) for part in _humps(run)]
     # An identifier is kept whole and unstemmed beside its parts: its exact name is its best address.
-    return (fold(whole[:LONGEST_WORD]), *parts) if parts else (_stem(whole[:LONGEST_WORD], language),)
+    if parts:
+        return (fold(whole[:LONGEST_WORD]), *parts)
+    return (_stem(whole[:LONGEST_WORD], language),)
+
+
+def _spelt_out(run: str, language: str) -> str:
+    """The word with its umlauts written as two letters: Mueller and Müller find each other, as Muller does."""
+    word = run.casefold()[:LONGEST_WORD]
+    if word.isascii() or not UMLAUT.search(word) or _humps(run):
+        return ""
+    return _stem(word.translate(SPELT_OUT), language)
 
 
 _cached_words = lru_cache(maxsize=8_000)(_uncached_words)
@@ -131,16 +156,43 @@ def _numbers(text: str) -> list[str]:
     return [NOT_DIGIT.sub("", number)[:LONGEST_WORD] for number in GROUPED_NUMBER.findall(text)]
 
 
+def _names(text: str) -> list[str]:
+    """Codes as wholes, RX-500-A as rx500a, and names with their symbols, C# as c_sharp."""
+    names = []
+    for code in CODE.findall(text):
+        if not code.isalpha() and any(character.isdigit() for character in code):
+            parts = CODE_PART.findall(code.casefold())
+            names.append(("_" if all(map(str.isdigit, parts)) else "").join(parts)[:LONGEST_WORD])
+    return names + [name.casefold().translate(SYMBOLS)[:LONGEST_WORD] for name in SYMBOLED.findall(text)]
+
+
+def _meaningful(text: str, dull: Collection[str]) -> list[str]:
+    """The runs of letters and digits without function words, but for those that are part of a code or an acronym."""
+    codes = [found.span() for found in CODE.finditer(text) if any(map(str.isdigit, found[0]))]
+    in_code = {start + part.start() for start, end in codes for part in CODE_PART.finditer(text[start:end])}
+    is_loud = text == text.upper()
+    return [
+        run[0]
+        for run in WORD.finditer(text)
+        if run[0].casefold() not in dull or run.start() in in_code or (not is_loud and _is_acronym(run[0]))
+    ]
+
+
+def _is_acronym(run: str) -> bool:
+    return 1 < len(run) <= LONGEST_ACRONYM and run.isascii() and run.isalpha() and run.isupper()
+
+
 def index_words(text: str, language: str) -> list[str]:
     """The words to index a text by, stemmed by its language, its function words left out; their order means nothing.
 
     Each is letters, digits and marks of any script or "_", without blanks, at most 64 characters.
     """
     text = _normal(text)
-    runs = WORD.findall(text)
-    dull = function_words(language)
-    meaningful = [run for run in runs if run.casefold() not in dull] or runs
-    return [word for run in meaningful for word in _words(run, language) if word] + _numbers(text)
+    meaningful = _meaningful(text, function_words(language)) or WORD.findall(text)
+    words = [word for run in meaningful for word in _words(run, language) if word]
+    spelt = [(run, _spelt_out(run, language)) for run in meaningful if UMLAUT.search(run.casefold())]
+    more = [word for run, word in spelt if word and word not in _words(run, language)]
+    return words + more + _numbers(text) + _names(text)
 
 
 def detect(text: str, fallback: str = "en") -> str:
@@ -222,10 +274,9 @@ def question_terms(question: str, languages: Collection[str]) -> list[Term]:
     text = _normal(question[:LONGEST_QUESTION])
     codes = list(languages)[:MOST_LANGUAGES] or ["en"]
     own = detect(text, fallback=codes[0])
-    runs = list(dict.fromkeys(WORD.findall(text)))
-    meaningful = [run for run in runs if run.casefold() not in function_words(own)]
-    terms = list(_terms(meaningful or runs, codes))
-    terms += [Term(number, (number,)) for number in _numbers(text)]
+    runs = _meaningful(text, function_words(own)) or WORD.findall(text)
+    terms = [Term(name, (name,)) for name in [*_names(text), *_numbers(text)]]
+    terms = [*_terms(dict.fromkeys(runs), codes), *terms]
     return list({term.variants: term for term in terms}.values())[:MOST_TERMS]
 
 
@@ -233,6 +284,7 @@ def _terms(runs: Iterable[str], languages: list[str]) -> Iterable[Term]:
     for run in runs:
         # Analysed by each language, a run falls into equally many words: only their stems differ.
         for variants in zip(*(_words(run, language) for language in languages), strict=True):
-            unique = tuple(dict.fromkeys(word for word in variants if word))
+            spelt = (_spelt_out(run, language) for language in languages) if UMLAUT.search(run.casefold()) else ()
+            unique = tuple(dict.fromkeys(word for word in (*variants, *spelt) if word))
             if unique:
                 yield Term(run, unique, len(unique[0]) == 1 and bool(HAS_UNSPACED.match(unique[0])))

@@ -15,14 +15,16 @@ from django.db.models.expressions import RawSQL
 
 from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval import passages as cutting
-from privategpt.retrieval.analyse import Term, detect, index_words
+from privategpt.retrieval.analyse import VERSION, Term, detect, index_words
 from privategpt.retrieval.matrix import Floats
+from privategpt.writing import transaction_in_turn
 
 MINORITY = 0.02  # a language with a smaller share of the passages is searched by its own questions only
 STALE = 60.0  # seconds that the shares of the languages are believed
 SETTLING = 5.0  # seconds, while passages are being added
 FEW = 5_000  # passages; with fewer of them everything is counted anew
 REBUILT_AT_ONCE = 100  # passages in one transaction
+RENEWED_AT_ONCE = 50  # likewise, where each is read anew
 
 Visible = QuerySet[Source]
 
@@ -114,6 +116,9 @@ class Index(Protocol):
 
     def rebuild(self) -> int:
         """Indexes the words of passages that came into their table by another way. Returns how many."""
+
+    def renew(self) -> int:
+        """Indexes some of the passages anew whose words an older analyser made. Returns how many."""
 
 
 def indexed_text(title: str, heading: str, text: str) -> str:
@@ -220,10 +225,25 @@ class StoredIndex:
             with transaction.atomic():
                 for row in rows:
                     text = passage_text(row)
-                    piece = cutting.Passage(row.start, row.end, row.heading, row.text)
-                    self._insert_words(row.source, [(row, Draft(piece, text, row.language))])
+                    self._insert_words(row.source, [(row, Draft(_piece(row), text, row.language))])
+                Passage.objects.filter(pk__in=[row.pk for row in rows]).update(analyser=VERSION)
             total += len(rows)
         return total
+
+    def renew(self) -> int:
+        with transaction_in_turn():
+            old = Passage.objects.filter(analyser__lt=VERSION).order_by("pk").select_for_update(of=("self",))
+            rows = list(old.select_related("source").defer("source__content")[:RENEWED_AT_ONCE])
+            pairs = [(row, Draft(_piece(row), passage_text(row), row.language)) for row in rows]
+            self._forget_words([row.pk for row in rows])
+            for row, draft in pairs:
+                self._insert_words(row.source, [(row, draft)])
+            Passage.objects.filter(pk__in=[row.pk for row in rows]).update(analyser=VERSION)
+        return len(rows)
+
+    @abstractmethod
+    def _forget_words(self, passages: Sequence[int]) -> None:
+        """No word leads to these passages any more."""
 
     def _wordless(self, most: int) -> list[Passage]:
         ids = self._wordless_ids(most)
@@ -232,6 +252,10 @@ class StoredIndex:
     @abstractmethod
     def _wordless_ids(self, most: int) -> list[int]:
         """Passages that no word leads to, because nobody has indexed them yet."""
+
+
+def _piece(row: Passage) -> cutting.Passage:
+    return cutting.Passage(row.start, row.end, row.heading, row.text)
 
 
 def _row(source: Source, position: int, draft: Draft) -> Passage:
@@ -244,6 +268,7 @@ def _row(source: Source, position: int, draft: Draft) -> Passage:
         text=draft.piece.text,
         digest=draft.digest,
         language=draft.language,
+        analyser=VERSION,
     )
 
 

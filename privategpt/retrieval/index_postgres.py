@@ -72,6 +72,11 @@ class PostgresIndex(StoredIndex):
                     for word, count in Counter(draft.words).items():
                         copy.write_row((word, row.pk, min(count, MOST), length))
 
+    def _forget_words(self, passages: Sequence[int]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM privategpt_posting WHERE passage_id = ANY(%s)", [list(passages)])
+            cursor.execute("DELETE FROM privategpt_words WHERE passage_id = ANY(%s)", [list(passages)])
+
     def _counted(self) -> Statistics:
         self._measure()
         return super()._counted()

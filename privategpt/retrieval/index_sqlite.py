@@ -18,6 +18,10 @@ class SqliteIndex(StoredIndex):
         with connection.cursor() as cursor:
             cursor.executemany("INSERT INTO privategpt_words (rowid, body) VALUES (%s, %s)", words)
 
+    def _forget_words(self, passages: Sequence[int]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany("DELETE FROM privategpt_words WHERE rowid = %s", [(passage,) for passage in passages])
+
     def lexical(self, terms: Sequence[Term], visible: Visible, limit: int) -> list[tuple[int, float]]:
         if not terms:
             return []

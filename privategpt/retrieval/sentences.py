@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from privategpt.retrieval.analyse import HAS_UNSPACED, UNSPACED, Term, index_words
 from privategpt.retrieval.matrix import Floats
+from privategpt.retrieval.passages import LONGEST_HEADER
 from privategpt.retrieval.search import Found, Hit, Weighed
 
 LONGEST_ANSWER = 40  # words, or ideographs and syllables where no blanks stand between words
@@ -126,7 +127,8 @@ def _ranked(found: Found) -> list[_Candidate]:
 
 
 def _of_passage(hit: Hit, terms: Sequence[Weighed], total: float, place: float) -> Iterator[_Candidate]:
-    pieces = list(sentences(hit.text))
+    repeated = _repeated(hit)
+    pieces = [piece for piece in sentences(hit.text) if piece.start >= repeated]
     words = [frozenset(index_words(piece.text, hit.language)) for piece in pieces]
     above = frozenset(index_words(f"{hit.title}\n{hit.heading}", hit.language))
     for at, piece in enumerate(pieces):
@@ -138,8 +140,15 @@ def _of_passage(hit: Hit, terms: Sequence[Weighed], total: float, place: float) 
             said = next((share for where, share in shares if says(where, weighed.term)), 0.0)
             score += weighed.idf * said
             carried += weighed.idf * bool(said)
-        quote = Quote(hit, hit.start + piece.start, hit.start + piece.end, piece.text, score / total + place)
+        start = hit.start + piece.start - repeated
+        quote = Quote(hit, start, start + len(piece.text), piece.text, score / total + place)
         yield _Candidate(quote, carried / total, _length(piece.text))
+
+
+def _repeated(hit: Hit) -> int:
+    """How many characters of the passage are a table's header row that stands elsewhere in its source."""
+    more = len(hit.text) - (hit.end - hit.start)
+    return more if 0 < more <= LONGEST_HEADER and hit.end > hit.start else 0
 
 
 def says(words: Collection[str], term: Term) -> bool:

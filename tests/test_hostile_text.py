@@ -1,0 +1,99 @@
+"""What is done with somebody's text takes time that grows with the text: four times as much takes no more than that."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from privategpt import citing, rendering
+from privategpt.answers import title_of
+from privategpt.grounding import refers_back
+from privategpt.hidden import visible
+from privategpt.pages.exports import _closed
+from privategpt.pages.growing import Jacks
+from privategpt.pages.history import marked
+from privategpt.pages.sentences import in_readers_language
+from privategpt.reading import read, title_in
+from privategpt.rendering import Cited
+from privategpt.retrieval.analyse import detect, index_words, question_terms
+from privategpt.retrieval.passages import passages
+from privategpt.retrieval.sentences import sentences
+
+PIECES = (
+    r"[ ] ( ) { } < > & * _ ` ~ | # ! ^ $ \ / @ : ; . , - + = 1 a 汉 \u0301 ^[ [a [1] [^a] [a]( ![ ]( `` ``` ~~~ $$ \( "
+    r"\[ *a **a _a ~~a <a <!-- <br> <sub> &amp; http:// 1. A1 aB a. .) [[1] \u0315\u0300 \u2066 \u200b x=[ 1.1 #a"
+)
+SPACED = [
+    "\n",
+    " ",
+    "\t",
+    "\n\n",
+    "> ",
+    "- ",
+    "1. ",
+    "# a\n",
+    "|a|b|\n|-|-|\n",
+    "a\n===\n",
+    "- a\n",
+    "\r",
+    "a ",
+    ". ",
+    "\n ",
+    "```\n",
+    "[a]: b\n",
+]
+HOSTILE = [re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), each) for each in PIECES.split()] + SPACED
+
+
+def _by_pieces(text: str) -> None:
+    scanner = citing.Citing([1, 2])
+    for at in range(0, len(text), 7):
+        scanner.feed(text[at : at + 7])
+    scanner.finish()
+
+
+READERS: dict[str, tuple[Callable[[str], object], int]] = {
+    "the check of citations": (lambda text: citing.named(text, [1, 2]), 10_000),
+    "the check, piece by piece": (_by_pieces, 5_000),
+    "the growing page": (lambda text: Jacks("m1", [1]).html(text), 20_000),
+    "the finished page": (lambda text: rendering._render(text, Cited("m1", frozenset({1}))), 6_000),
+    "hidden characters": (visible, 40_000),
+    "passages": (passages, 20_000),
+    "a page of a source": (lambda text: read(text, title="t"), 6_000),
+    "a title": (title_in, 20_000),
+    "index words": (lambda text: index_words(text, "en"), 20_000),
+    "a question's terms": (lambda text: question_terms(text, ["en", "de"]), 20_000),
+    "a language": (detect, 20_000),
+    "sentences": (lambda text: list(sentences(text)), 20_000),
+    "an export": (_closed, 40_000),
+    "an excerpt": (citing.without_markers, 10_000),
+    "words that were found": (lambda text: marked(text, re.compile("a|b", re.IGNORECASE)), 20_000),
+    "a stored sentence": (in_readers_language, 20_000),
+    "a chat's title": (title_of, 20_000),
+    "a follow-up": (refers_back, 20_000),
+}
+NOISE = 0.12  # seconds, below which a ratio says nothing
+
+
+@pytest.mark.parametrize(("reader", "size"), READERS.values(), ids=READERS.keys())
+def test_four_times_the_text_takes_no_more_than_about_four_times(reader: Callable[[str], object], size: int) -> None:
+    def cost(piece: str, length: int) -> float:
+        text = (piece * length)[:length]
+        begin = time.process_time()
+        reader(text)
+        return time.process_time() - begin
+
+    for piece in HOSTILE:
+        large = cost(piece, 4 * size)
+        if large > NOISE:
+            large = min(large, cost(piece, 4 * size))
+            assert large < 9 * max(cost(piece, size), NOISE / 6), repr(piece)
+
+
+def test_thirty_thousand_line_breaks_are_nothing() -> None:
+    begin = time.process_time()
+    assert citing.Citing([1]).feed("\n" * 30_000 + "a")
+    assert time.process_time() - begin < 1
