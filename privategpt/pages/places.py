@@ -50,6 +50,8 @@ OTHER_PAGES = {"docs", "schema"}
 
 def page_at(address: str) -> str:
     """The page that belongs to this address of ours. It is spelt anew, so that a browser reads what was read here."""
+    if not address.isprintable():
+        return address  # a redirect spells such signs out, and finds nothing
     parts = urlsplit(urljoin("/", address.replace("\\", "/")))
     path = posixpath.normpath("/" + unquote(parts.path).lstrip("/"))
     path += "/" if parts.path.endswith("/") and path != "/" else ""

@@ -18,6 +18,25 @@ const busy = (is) => {
 
 all("[data-grows]").forEach((article) => grow(article));
 
+// A chat opens at its end, unless a place in it was asked for; the way there is shown to who reads elsewhere.
+const [opening] = performance.getEntriesByType("navigation");
+if (said && opening?.type === "navigate" && !location.hash && !location.search.includes("edit=")) {
+  scrollTo(0, root.scrollHeight);
+}
+const toEnd = one("[data-toend]");
+if (toEnd) {
+  toEnd.hidden = true;
+  const watch = new IntersectionObserver(([{ isIntersecting }]) => {
+    toEnd.hidden = isIntersecting;
+  });
+  watch.observe(one("#end"));
+  on(toEnd, "click", (event) => {
+    event.preventDefault();
+    scrollTo(0, root.scrollHeight);
+    box.focus({ preventScroll: true });
+  });
+}
+
 // Asking: in a chat the question appears at once.
 const refuse = (text) => {
   const foot = one("#foot");
@@ -91,15 +110,23 @@ on(form, "change", ({ target }) => {
   return label("scope", none.checked || !ticked[0] ? firstLine(none) : ticked.map(firstLine).join(", "));
 });
 
+const showEntry = (entry) => {
+  const list = entry.closest(".sources");
+  const gap = entry.getBoundingClientRect().top - list.getBoundingClientRect().top;
+  if (gap < 0 || gap + entry.offsetHeight > list.clientHeight) list.scrollTop += gap - 8;
+};
+
 // Citations: hover, focus or a click chooses the pair; the cord follows.
 on(document, "mouseover focusin click", (event) => {
   const inText = event.target.closest(".prose .mark");
   const entry = inText ? one(inText.hash) : event.target.closest(".source");
   if (!entry) return;
-  if (event.type === "click" && inText) {
-    event.preventDefault();
-    entry.scrollIntoView({ block: "nearest" });
-  }
+  // Beside the text the passage comes into sight by itself; beneath it the link leads there, and Back leads back.
+  const isBeside = getComputedStyle(entry.closest(".sources")).position === "sticky";
+  if (event.type === "click" && inText && isBeside) event.preventDefault();
+  if (inText && isBeside) showEntry(entry);
+  // Back would else lead to the place that the address names, not to where one was.
+  if (event.type === "click" && inText && !isBeside) history.replaceState(null, "", location.pathname + location.search);
   all(".mark[aria-current]").forEach((old) => old.removeAttribute("aria-current"));
   const pair = [inText || one(`.prose [href="#${entry.id}"]`), one(".mark", entry)];
   for (const mark of pair) {

@@ -5,6 +5,7 @@
 const finds = one("[data-finds]");
 const found = one("[data-found]");
 const listed = found?.innerHTML;
+one("[aria-current]", found)?.scrollIntoView({ block: "nearest" });
 let typing;
 on(finds, "input", () => {
   clearTimeout(typing);
