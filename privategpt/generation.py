@@ -87,6 +87,7 @@ class Generation:
         self._citations: list[Citation] = []
         self._new_citations: list[Citation] = []  # not in the database yet
         self._citing: Citing | None = None
+        self._named: set[int] = set()  # numbers whose rows say that they were cited
         self._began = time.monotonic()
         self._why: Outcome | None = None  # why it was cut short
         self._is_finishing = False
@@ -306,9 +307,12 @@ class Generation:
             "backend": self.message.backend,
             "claimed_until": timezone.now() + ANSWER_LEASE,
         }
-        if self.growing.place:
+        if self.growing.place or self._new_citations:
             values["trace"] = {**self.trace, "times": {**self.trace["times"]}}  # written by another thread
-        return Save(self.message.pk, values, self._new_citations)
+        # With the text that names them: who kills this process keeps both.
+        named = self._citing.cited - self._named if self._citing else set()
+        self._named |= named
+        return Save(self.message.pk, values, self._new_citations, sorted(named))
 
     def _finish(self, outcome: Outcome) -> None:
         if self._is_finishing:

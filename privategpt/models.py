@@ -317,6 +317,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Neither complete, nor stopped, nor failed."""
         return self.filter(state__in=[Message.State.WAITING, Message.State.ANSWERING])
 
+    def being_answered(self) -> Self:
+        """Under way, and the process that answers them has said so lately."""
+        return self.under_way().filter(claimed_until__gte=timezone.now())
+
     def lost(self) -> Self:
         """Under way by their state, but the process that answered them has gone silent."""
         now = timezone.now()

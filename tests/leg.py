@@ -64,6 +64,8 @@ WITHOUT_DATABASE = [
     "test_blocks.py",
     "test_browser_admin.py",
     "test_browser_all_pages.py",
+    "test_browser_keeping.py",
+    "test_browser_reading.py",
     "test_browser_sessions.py",
     "test_browser_stream.py",
     "test_browser_look.py",

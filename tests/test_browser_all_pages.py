@@ -41,6 +41,8 @@ FAULTY = """<!doctype html><html lang="en"><title>Faults</title><meta name="view
 <button><i>Act</i></button></main>"""
 # Routes that are no pages: acts, which lead to a page, and what is read by scripts, programs and people's own tools.
 NO_PAGES = {
+    "here",
+    "running-chats",
     *("chat-begin", "chat-ask", "chat-stop", "chat-rename", "chat-pin", "chat-delete", "chat-restore"),
     *(
         "chat-markdown",

@@ -15,10 +15,14 @@ import pytest
 
 from tests.browser import CHROMIUM, PASSWORD, Writer, ask
 from tests.patience import PATIENCE
-from tests.running import Server, settled
+from tests.running import Server, manage, settled
 
 EMAIL = "admin@example.org"
 PIECES = ["One ", "two. "]
+GUIDE = """
+from privategpt import ingest
+ingest.store(None, title="Zebras", content="# Zebras\\n\\nZebras sleep by day.\\n", groups=[], public=True)
+"""
 
 
 @pytest.fixture
@@ -109,4 +113,34 @@ def test_a_page_survives_a_restart_in_the_middle_of_an_answer(tmp_path: Path, wr
             writer.will_say("One two three.")
             page.click("text=Try again")
             page.wait_for_selector(".prose:has-text('One two three.')")
+        browser.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_page_says_at_once_that_the_server_was_killed_and_keeps_its_citations(
+    tmp_path: Path, writer: Writer, port: str
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    writer.will_say("Zebras sleep by day [1].", " They wait.", writer.gate(), "three.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        with served(tmp_path, writer, port) as server:
+            assert manage(tmp_path, "shell", "-v0", "-c", GUIDE).returncode == 0
+            page.goto(server.url)
+            page.fill("[name=email]", EMAIL)
+            page.fill("[name=password]", PASSWORD)
+            page.press("[name=password]", "Enter")
+            page.wait_for_selector("[name=question]")
+            ask(page, "How do zebras sleep?")
+            page.wait_for_selector("[data-grown]:has-text('They wait.') .mark")
+            page.wait_for_timeout(500)  # two saves
+            page.fill("[name=question]", "What was typed meanwhile")
+            server.process.kill()
+            page.wait_for_selector("[data-state]:has-text('The server is away.')", timeout=2_000)
+        with served(tmp_path, writer, port):
+            page.wait_for_selector("[role=alert]:has-text('The answer broke off.')", timeout=PATIENCE * 1_000)
+            assert page.locator(".prose .mark").count() == page.locator(".sources .source").count() == 1
+            assert page.input_value("[name=question]") == "What was typed meanwhile"
         browser.close()

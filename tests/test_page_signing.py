@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import uuid
+
 import pytest
 from django.test import Client
 
 from accounts.models import User
+from privategpt.models import Chat
+from privategpt.urls import urlpatterns
 from tests.conftest import PASSWORD
 
 MISMATCH = "Email and password do not match."
@@ -108,3 +113,66 @@ def test_a_form_that_cannot_prove_itself_is_refused_by_a_page(alice: User) -> No
     assert page.status_code == 403
     assert "Nothing was done" in page.content.decode()
     assert "_auth_user_id" in client.session
+
+
+def addresses() -> list[str]:
+    """Every page's and form's address, with ids that may be there or not."""
+    patterns = [str(entry.pattern) for entry in urlpatterns]
+    unknown = str(uuid.uuid4())
+    return [
+        "/" + re.sub(r"<(\w+):\w+>", lambda kind: "1" if kind[1] == "int" else unknown, pattern) for pattern in patterns
+    ]
+
+
+@pytest.mark.parametrize("form", ["{}", "{}?x=1", "/x/..{}", "\\{}", "/.{}", "/%2e{}"])
+def test_who_signs_in_never_comes_to_an_address_that_only_takes_a_form(alice: User, form: str) -> None:
+    client, _ = sign_in("alice@example.org", PASSWORD)
+    for wanted in addresses():
+        response = client.get("/sign-in", {"next": form.format(wanted)})
+        found = client.get(response["Location"], headers={"accept": "text/html"})
+        assert found.status_code in {200, 302, 404}, (response["Location"], found.status_code)
+        kind = found.headers.get("Content-Type", "")
+        assert kind.startswith("text/html") or wanted.endswith((".md", ".json")), wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "page"),
+    [
+        ("/chats/new", "/"),
+        ("/account/you", "/account"),
+        ("/account/sessions/end", "/account/sessions"),
+        ("/account/tokens/7/revoke", "/account/tokens"),
+        ("/first-steps/hide", "/"),
+        ("/sign-out", "/"),
+        ("/admin/logout/", "/admin/"),
+        ("/admin/accounts/user/?q=a", "/admin/accounts/user/?q=a"),
+        ("/api/ask", "/"),
+        ("/api/v1/chats", "/"),
+        ("chats/new", "/"),
+        ("/sources?q=a%20b&page=2", "/sources?q=a%20b&page=2"),
+    ],
+)
+def test_a_forms_address_leads_to_its_page(alice: User, wanted: str, page: str) -> None:
+    _, response = sign_in("alice@example.org", PASSWORD, next=wanted)
+    assert response["Location"] == page  # type: ignore[index]
+
+
+def test_a_question_that_meets_an_ended_session_leads_back_to_its_chat(alice: User) -> None:
+    chat = Chat.objects.create(owner=alice)
+    client = Client()
+    for act in ("ask", "stop", "rename", "pin", "delete", f"{uuid.uuid4()}/again"):
+        refused = client.post(f"/chats/{chat.pk}/{act}", {"question": "Why?"})
+        assert refused.status_code == 302
+        wanted = refused["Location"].partition("?next=")[2]
+        _, response = sign_in("alice@example.org", PASSWORD, next=wanted)
+        assert response["Location"] == f"/chats/{chat.pk}/"  # type: ignore[index]
+
+
+def test_a_page_hears_whether_it_may_send_its_form(alice: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    assert client.get("/account/here")["Location"].startswith("/sign-in")
+    client.force_login(alice)
+    here = client.get("/account/here")
+    assert (here.status_code, here["Cache-Control"]) == (204, "no-store")
+    assert client.post("/chats/new", {"question": "Why?", "csrfmiddlewaretoken": "x" * 64}).status_code == 403
+    assert client.post("/sign-out", {"csrfmiddlewaretoken": here["X-Form-Token"]}).status_code == 302

@@ -6,13 +6,16 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import AsyncClient
+from django.utils import timezone
 
 from accounts.models import User
 from privategpt import follow
+from privategpt.models import LOST, Citation
 from privategpt.models import Message as Asked
 from privategpt.pages.pacing import LARGE, PATIENCE, PAUSE, SHARE, Pace, paced
 from tests.answering import Scripted, begun, chat, db, group, source, until
@@ -115,6 +118,43 @@ async def test_a_page_that_is_loaded_meanwhile_goes_on_where_it_is(scripted: typ
     more.set()
     events = await told(client, message, **{"Last-Event-ID": str(place)})
     assert closed(events) == "<p>One\n<strong>two</strong> three.</p>\n<p>Four.</p>\n"
+
+
+async def test_what_was_cited_is_saved_with_the_words_that_cite_it(scripted: type[Scripted], alice: User) -> None:
+    """Whoever kills the process loses neither."""
+    own = await db(group, "Own", alice)
+    await db(source, "Guide", "# Guide\n\nZebras sleep by day.\n", own)
+    await db(source, "Book", "# Book\n\nZebras eat at night.\n", own)
+    scripted.says("They sleep [1].\n", asyncio.Event())
+    message = await begun(await db(chat, alice, own), "When do zebras sleep?")
+
+    def cited() -> list[int]:
+        rows = Citation.objects.filter(message=message.pk, is_cited=True, message__answer__contains="[1]")
+        return list(rows.values_list("number", flat=True))
+
+    async def is_saved() -> bool:
+        return await db(cited) == [1]
+
+    await until(is_saved)
+    await db(lambda: Asked.objects.filter(pk=message.pk).update(state=Asked.State.FAILED, error=LOST))
+    page = (await (await signed_in(alice)).get(f"/chats/{message.chat_id}/{message.pk}/")).content.decode()
+    assert 'href="#m0-s1"' in page
+    assert 'id="m0-s1"' in page
+    assert "1 of 2 passages cited" in page
+
+
+async def test_the_side_bar_hears_which_chats_are_being_answered(
+    scripted: type[Scripted], alice: User, charlie: User
+) -> None:
+    more = asyncio.Event()
+    scripted.says("One", more)
+    message = await begun(await db(chat, alice))
+    client = await signed_in(alice)
+    assert (await client.get("/chats/running")).json() == {"chats": [str(message.chat_id)]}
+    assert (await (await signed_in(charlie)).get("/chats/running")).json() == {"chats": []}
+    await db(lambda: Asked.objects.filter(pk=message.pk).update(claimed_until=timezone.now() - timedelta(seconds=1)))
+    assert (await client.get("/chats/running")).json() == {"chats": []}
+    assert (await AsyncClient().get("/chats/running")).status_code == 302
 
 
 async def test_a_stranger_hears_nothing(scripted: type[Scripted], alice: User, charlie: User) -> None:

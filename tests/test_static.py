@@ -65,5 +65,5 @@ def test_what_is_no_static_file_is_not_found(client: Client, path: str) -> None:
 def test_pages_name_every_file_by_its_hash(alice: User) -> None:
     html = browser(alice).get("/").content.decode()
     names = re.findall(r'(?:href|src)="/static/([^"#]+)', html)
-    assert len(set(names)) == 8
+    assert len(set(names)) == 10
     assert all(re.search(r"\.[0-9a-f]{12}\.", name) for name in names)

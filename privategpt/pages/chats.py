@@ -8,7 +8,7 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext
@@ -153,6 +153,15 @@ def everything(request: HttpRequest) -> HttpResponse:
         }
     template = "chats/_found.html" if wants_piece(request) and query else "chats/all.html"
     return render(request, template, shown)
+
+
+@require_safe
+@login_required
+def running(request: HttpRequest) -> JsonResponse:
+    """Which of one's chats are being answered just now, for the side bar of a page that is open."""
+    own = Message.objects.filter(chat__in=Chat.objects.visible_to(user_of(request)))
+    chats = own.being_answered().order_by().values_list("chat", flat=True).distinct()[: history.LISTED]
+    return JsonResponse({"chats": [str(chat) for chat in chats]}, headers={"Cache-Control": "no-store"})
 
 
 # -- asking ---------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Hit:
 
 def listed(user: User) -> ChatQuerySet:
     """All of one's chats, newest first, each knowing whether an answer is under way."""
-    is_running = Exists(Message.objects.filter(chat=OuterRef("pk")).under_way())
+    is_running = Exists(Message.objects.filter(chat=OuterRef("pk")).being_answered())
     chats = Chat.objects.visible_to(user).only("id", "title", "pinned_at", "updated_at")
     return chats.annotate(is_running=is_running).order_by("-updated_at")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
@@ -30,6 +31,14 @@ def sessions(request: UserRequest) -> HttpResponse:
     ]
     rows.sort(key=lambda row: not row["is_current"])
     return render(request, "account/sessions.html", {"rows": rows, "here": "sessions"})
+
+
+@require_safe
+@login_required
+def here(request: UserRequest) -> HttpResponse:
+    """Asked by a page before it sends a form: whether the server is there and its reader still signed in. The form's
+    token comes along, for another tab may have signed in anew meanwhile."""
+    return HttpResponse(status=204, headers={"X-Form-Token": get_token(request), "Cache-Control": "no-store"})
 
 
 @require_POST

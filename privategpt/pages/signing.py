@@ -23,6 +23,7 @@ from accounts import devices, keys, secondfactor, signlog
 from accounts.addresses import door, peer
 from accounts.models import User
 from accounts.sessions import ADDRESS, DEVICE, Session
+from privategpt.pages.places import page_at
 from privategpt.pages.sentences import in_readers_language
 
 HALF_WAY: Final = "half_way"  # in the session: who gave the right password, when, and where they want to go
@@ -122,9 +123,9 @@ def _let_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
 
 
 def own_page(request: HttpRequest, wanted: str) -> str:
-    """Where the reader wanted to go, if that is one of our own pages."""
+    """Where the reader wanted to go, if that is one of our own pages; from what takes forms alone, to its page."""
     if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None, require_https=request.is_secure()):
-        return wanted
+        return page_at(wanted)
     return resolve_url(settings.LOGIN_REDIRECT_URL)
 
 

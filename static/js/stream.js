@@ -1,5 +1,5 @@
 // An answer that is written while one looks on: its place in line, its blocks, then the finished piece in its place.
-// `say` and `busy` stand in chat.js.
+// `form`, `say` and `busy` stand in chat.js.
 "use strict";
 
 // Whoever reads the end follows it; whoever reads elsewhere stays there.
@@ -47,7 +47,11 @@ const grow = (article) => {
       state.textContent = state.dataset.away;
       return setTimeout(finish, 1e3, how); // the server comes back
     }
-    if (!answer.ok || answer.redirected) return location.reload();
+    if (answer.redirected) {
+      state.textContent = state.dataset.left;
+      return tellOut(form);
+    }
+    if (!answer.ok) return location.reload();
     const html = await answer.text();
     keepEnd(() => morph(article.parentNode, [article], [...fragment(html).children]));
     if (article.dataset.grows) return setTimeout(grow, 2e3, article);
@@ -70,6 +74,9 @@ const grow = (article) => {
     part("line").replaceChildren();
     drawText(part("grown"), text);
     showCited(article);
+  });
+  on(events, "open", () => {
+    if (state.textContent === state.dataset.away) state.textContent = state.dataset.back;
   });
   hear("done", finish);
   hear("gone", finish);
