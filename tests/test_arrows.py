@@ -49,6 +49,7 @@ LAYERS = {
             "ingest",
             "worker",
             "figures",
+            "health",
             "knowledge",
             "reading",
             "manual",

@@ -26,6 +26,7 @@ from privategpt.serving.parts import SILENT, UP
 from privategpt.serving.supervisor import Supervisor
 from tests.embedding import SIZE
 from tests.running import PATIENCE, ROOT, Server, environment, manage, runs, settled, until
+from tests.socket_agent import until as eventually
 from tests.test_supervisor import Notes
 
 ALIVE = """
@@ -73,9 +74,7 @@ async def test_a_part_that_stands_still_is_started_anew(
 
 
 async def until_state(supervisor: Supervisor, states: list[str]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while [part.state for part in supervisor.parts()] != states:
-            await asyncio.sleep(0.02)
+    await eventually(lambda: [part.state for part in supervisor.parts()] == states, f"the states {states}")
 
 
 async def test_a_part_that_nobody_reaches_any_more_is_started_anew(
@@ -122,7 +121,11 @@ def test_a_worker_that_is_frozen_is_replaced_and_the_web_server_tells(tmp_path: 
 def restarts(server: Server, part: str) -> float:
     lines = server.get("/metrics").text.splitlines()
     return next(
-        (float(line.split()[-1]) for line in lines if line.startswith("switchboard_part_restarts_total{") and part in line),
+        (
+            float(line.split()[-1])
+            for line in lines
+            if line.startswith("switchboard_part_restarts_total{") and part in line
+        ),
         -1,
     )
 
@@ -182,7 +185,7 @@ class Endpoint(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Says nothing."""
 
 
@@ -239,9 +242,7 @@ async def test_the_way_to_the_embedder_is_taken_away_by_whom_it_leads_to_alone(
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "embedder-1.sock"))  # of a process that was killed
     serving = asyncio.ensure_future(Embedding(None).serve(path))  # type: ignore[arg-type] - nobody asks it
-    async with asyncio.timeout(PATIENCE):
-        while not is_reachable(path):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: is_reachable(path), "it listens")
     assert not (tmp_path / "embedder-1.sock").exists()
     path.unlink()
     path.symlink_to("embedder-2.sock")  # another one has taken over
