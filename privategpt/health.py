@@ -15,11 +15,12 @@ from django.utils import timezone
 
 from privategpt.models import Message, Source
 from privategpt.operations import backup
-from privategpt.serving import parts
-from privategpt.serving.parts import BROKEN, UNREACHABLE, Part
+from privategpt.serving import firststart, parts
+from privategpt.serving.parts import BROKEN, DOWN, SILENT, UNREACHABLE, Part
 
 LATELY = timedelta(hours=1)  # answers that failed are counted so far back
 EMBEDDER = "The embedder"
+WORDS = {DOWN: "down and starts again", SILENT: "silent", UNREACHABLE: "not to be reached"}
 UNFINISHED = (Source.State.CREATION, Source.State.PROCESSING)
 
 
@@ -96,6 +97,16 @@ def known_parts() -> list[Part]:
 def broken() -> list[Part]:
     """Parts that should do their work and do not."""
     return [part for part in known_parts() if part.state in BROKEN]
+
+
+def not_ready() -> str:
+    """Why this server does not take questions yet; "" when it does."""
+    return "The first start is under way." if firststart.is_under_way() else ""
+
+
+def details() -> list[str]:
+    """What is missing while it takes questions all the same."""
+    return [f"{part.name} is {WORDS[part.state]}." for part in broken()]
 
 
 def _embedder_is_reached() -> bool:

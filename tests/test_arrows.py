@@ -73,6 +73,7 @@ LAYERS = {
             "orphan",
             "pulse",
             "rundir",
+            "streams",
             "waking",
             "tally",
         },

@@ -26,6 +26,7 @@ from privategpt.models import Chat, Message
 from privategpt.pages.chats import user_of
 from privategpt.pages.exchanges import Exchange, entry, exchange_of
 from privategpt.pages.growing import Jacks, in_line, place_sentence
+from privategpt.streams import let_thread_go
 
 # Seconds between two looks whether the session still holds; told to the browser, as proxies close a silent line.
 CHECKED_EVERY = 3.0
@@ -55,6 +56,7 @@ def _offset(request: HttpRequest) -> int:
 
 
 async def _stream(request: HttpRequest, told: Telling) -> AsyncIterator[bytes]:
+    await let_thread_go()
     yield b"retry: 1000\n\n"
     try:
         async for event in _while_signed_in(request.session, follow.events(told.message.pk, after=told.after)):

@@ -15,7 +15,7 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from privategpt import orphan
-from privategpt.serving import database, firststart, redis
+from privategpt.serving import database, firststart, redis, secrets
 from privategpt.serving.children import CLOSING, PARTS, Crew, children
 from privategpt.serving.hold import Held, share
 from privategpt.serving.hold import serve as serve_alone
@@ -62,6 +62,7 @@ class Command(BaseCommand):
         if crew.web > 1 and not settings.REDIS_URL:
             raise CommandError(NEEDS_REDIS)
         os.umask(0o077)  # the database and its copies are nobody else's
+        secrets.warn()
         folder = Path(settings.DATA_DIR)
         with ExitStack() as held:
             if not crew.only:
@@ -73,6 +74,8 @@ class Command(BaseCommand):
             share(folder)
             was_empty = database.prepare()
             firststart.check_administrator()
+            if crew.only != "worker":
+                firststart.begin()
             connections.close_all()  # from here on the database is the children's
             run = Run(listener, site, admin_key, was_empty=was_empty, crew=crew)
             asyncio.run(run.until_told(self._show))
