@@ -15,10 +15,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from privategpt.orphan import PARENT_PIPE
+from privategpt.retrieval.embedders import Embedder
 from privategpt.retrieval.embedding_process import Server as Embedding
 from privategpt.retrieval.embedding_process import is_reachable, socket_path
 from privategpt.serving import supervisor as module
@@ -241,7 +243,7 @@ async def test_the_way_to_the_embedder_is_taken_away_by_whom_it_leads_to_alone(
     caplog.set_level(logging.WARNING)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "embedder-1.sock"))  # of a process that was killed
-    serving = asyncio.ensure_future(Embedding(None).serve(path))  # type: ignore[arg-type] - nobody asks it
+    serving = asyncio.ensure_future(Embedding(cast("Embedder", None)).serve(path))  # nobody asks it
     await eventually(lambda: is_reachable(path), "it listens")
     assert not (tmp_path / "embedder-1.sock").exists()
     path.unlink()
