@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from argparse import ArgumentParser, ArgumentTypeError
 from contextlib import ExitStack
 from pathlib import Path
@@ -62,6 +63,8 @@ class Command(BaseCommand):
         if crew.web > 1 and not settings.REDIS_URL:
             raise CommandError(NEEDS_REDIS)
         os.umask(0o077)  # the database and its copies are nobody else's
+        # A renewal that is asked for before there is anything to renew must not end the start.
+        signal.signal(signal.SIGUSR1, lambda *_: None)
         secrets.warn()
         folder = Path(settings.DATA_DIR)
         with ExitStack() as held:
