@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, IntegrityError, close_old_connections
 from django.db.models import Q
 
 from privategpt.models import LOST, Citation, Message, Source
@@ -157,12 +157,14 @@ def _write_and_let_go(saves: Sequence[Save]) -> tuple[set[UUID], set[UUID]]:
         close_old_connections()
 
 
-def write(saves: Sequence[Save]) -> tuple[set[UUID], set[UUID]]:
+def write(saves: Sequence[Save], *, again: bool = True) -> tuple[set[UUID], set[UUID]]:
     """All in one transaction; when that fails, each by itself. Returns whose rows took it, and whose could not."""
     try:
         with transaction_in_turn():
             return {save.pk for save in saves if _write(save)}, set()
     except (DatabaseError, ValueError) as fault:
+        if len(saves) == 1 and again and isinstance(fault, IntegrityError):
+            return write(saves, again=False)  # a source went away at this very moment: now its absence is seen
         if len(saves) == 1:
             logger.error("An answer could not be saved: %s", fault)  # noqa: TRY400 - the trace holds the text
             return set(), {saves[0].pk}

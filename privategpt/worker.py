@@ -69,6 +69,7 @@ class Worker:
         self._tidied = self._counted = self._swept = float("-inf")
         self.pulse = Pulse(STUCK)
         self._is_renewed = False
+        self._is_missed = False
 
     def stop(self) -> None:
         """From any thread, or a signal handler: ends behind the batch at hand."""
@@ -107,7 +108,9 @@ class Worker:
                 embedder = embedder or self._embedding.passages([PROBE]).identity
             except EmbedderUnavailable as reason:
                 ingest.explain_wait(f"{absence() or reason} Until then it is found by its words alone.")
+                self._miss(absence() or str(reason))
                 return False
+            self._is_missed = False
             source = ingest.claim(self.name, self._turns)
             if source is None:
                 break
@@ -115,6 +118,12 @@ class Worker:
                 embedder = ""
             self._tidy()  # the backlog may be long
         return True
+
+    def _miss(self, reason: str) -> None:
+        """Said once for each time that it is away."""
+        if not self._is_missed:
+            logger.warning("The embedder cannot be reached, and sources wait for it: %s", reason)
+        self._is_missed = True
 
     def _tidy(self) -> None:
         if time.monotonic() - self._tidied > TIDY:

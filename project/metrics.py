@@ -4,6 +4,7 @@ For this machine, or with `METRICS_TOKEN` as a bearer. Names, addresses and text
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import secrets
@@ -24,8 +25,9 @@ from prometheus_client import CollectorRegistry, Counter, ProcessCollector, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from privategpt import desk, tally
+from privategpt import desk, health, tally
 from privategpt.models import Source
+from privategpt.serving import parts
 from project.logs import RECORDS
 from relay import exchange
 from relay.exchange import Exchange
@@ -77,14 +79,18 @@ class Stock:
         self._read_at = float("-inf")
         self._rows: list[tuple[str, int, int, int]] = []
         self._is_there = False
+        self._work: health.Work | None = None
+        self._place: health.Place | None = None
 
     async def look(self) -> None:
         """Reads again what has become old. A database that is away is a figure too."""
         if time.monotonic() - self._read_at < FRESH:
             return
         self._read_at = time.monotonic()  # first: those who ask meanwhile get what there is
+        self._place = await asyncio.to_thread(health.place)
         try:
-            self._rows = await database_sync_to_async(_sources, thread_sensitive=False)()
+            look = database_sync_to_async(lambda: (_sources(), health.work()), thread_sensitive=False)
+            self._rows, self._work = await look()
             self._is_there = True
         except DatabaseError:
             self._is_there = False
@@ -98,6 +104,29 @@ class Stock:
         yield sources
         yield _gauge("passages", "Passages of all sources.", sum(row[2] for row in self._rows))
         yield _gauge("passages_embedded", "Passages that have a vector.", sum(row[3] for row in self._rows))
+        yield from _work(self._work) if self._work else ()
+        yield from _place(self._place) if self._place else ()
+
+
+def _work(work: health.Work) -> Iterator[Metric]:
+    yield _gauge("unfinished_sources", "Sources whose vectors are not made yet.", work.sources)
+    yield _gauge("backlog_passages", "Passages of theirs that have no vector yet.", work.passages)
+    yield _gauge("oldest_unfinished_source_seconds", "Since the oldest of them made a step.", work.oldest)
+    yield _gauge("failed_answers", "Answers in chats that failed within the last hour.", work.failed_answers)
+
+
+def _place(place: health.Place) -> Iterator[Metric]:
+    up = GaugeMetricFamily("switchboard_part_up", "1 while the part does its work.", labels=["part"])
+    restarts = CounterMetricFamily("switchboard_part_restarts", "How often it ended by itself.", labels=["part"])
+    for part in place.parts:
+        up.add_metric([part.name], int(part.state == parts.UP))
+        restarts.add_metric([part.name], part.restarts)
+    yield up
+    yield restarts
+    if place.disk_free is not None:
+        yield _gauge("disk_free_bytes", "Of the data folder's file system.", place.disk_free)
+    if place.backup_age is not None:  # no backup, no figure
+        yield _gauge("last_backup_age_seconds", "Since the last backup was made.", place.backup_age)
 
 
 def _sources() -> list[tuple[str, int, int, int]]:
@@ -138,6 +167,9 @@ def _relay(relay: Exchange) -> Iterator[Metric]:
     yield _histogram("ask_seconds", "From an ask's arrival to its end.", counted.times)
     yield _gauge("asks_under_way", "Asks that wait or are being answered.", dispatcher.asks)
     yield _gauge("queue_length", "Asks that wait for an agent.", pool.waiting.total())
+    since = min((waiter.since for waiter in dispatcher.waiters), default=None)
+    age = 0.0 if since is None else time.monotonic() - since
+    yield _gauge("queue_age_seconds", "How long the one that waits longest has waited.", age)
     resting = sum(bool(agent.at_rest or agent.rests_until) for agent in agents)
     yield _gauges("agents", "Connected agents.", "state", {"ready": len(agents) - resting, "resting": resting})
     lines = {"busy": sum(agent.load for agent in agents), "all": sum(agent.said.concurrency for agent in agents)}

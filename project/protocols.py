@@ -11,9 +11,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from project import files
 from relay.ids import next_request_id
 
 MOST_HEADERS = 100
+SURPLUS = b'{"error":"The server has as many connections as it can take"}'
+SURPLUS_STAYS = 1.0  # seconds in which one that was refused may read why
 LONGEST_HEAD = 64 << 10  # bytes of the path and all headers
 
 
@@ -28,6 +31,7 @@ class HttpProtocol(HttpToolsProtocol):
     _head_since: float | None = None  # the loop's time at which the head that is awaited began
     _body_since: float | None = None  # the loop's time at which the body that is awaited began
     _clock: asyncio.TimerHandle | None = None
+    _is_surplus = False
     _size = 0
     _unparsed = 0  # bytes of a head that came without completing it
 
@@ -35,8 +39,24 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_since = self.loop.time()
         self._clock = self.loop.call_later(settings.HEAD_TIMEOUT, self._look)
+        if files.are_scarce(transport):
+            self._refuse_surplus(transport)
+
+    def _refuse_surplus(self, transport: asyncio.Transport) -> None:
+        """Says at once that there are too many connections; what comes on this one is not read any more."""
+        files.say_scarce()
+        self._is_surplus = True
+        self._answer_raw(b"503 Service Unavailable", SURPLUS, b"retry-after: 5")
+        if files.are_scarce(transport, left=0.5):
+            transport.close()
+            return
+        transport.write_eof()  # a close before the question is read would take the answer away
+        self.loop.call_later(SURPLUS_STAYS, transport.close)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_surplus:
+            self.transport.close()
+            return
         super().data_received(data)
         # The parser hands over whole headers only, and would collect one of any length.
         self._unparsed = 0 if self._head_since is None else self._unparsed + len(data)
@@ -55,17 +75,21 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """The contract's shape, with an id, for what cannot be parsed."""
-        body = b'{"error":"Invalid HTTP request"}'
+        self._answer_raw(b"400 Bad Request", b'{"error":"Invalid HTTP request"}')
+        self.transport.close()
+
+    def _answer_raw(self, status: bytes, body: bytes, *more: bytes) -> None:
+        """An answer that no application made."""
         head = [
-            b"HTTP/1.1 400 Bad Request",
+            b"HTTP/1.1 " + status,
             *(name + b": " + value for name, value in self.server_state.default_headers),
             b"content-type: application/json; charset=utf-8",
             b"content-length: %d" % len(body),
             b"x-request-id: " + next_request_id(),
             b"connection: close",
+            *more,
         ]
         self.transport.write(b"\r\n".join([*head, b"", body]))
-        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._size = 0

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import time
@@ -18,6 +17,7 @@ from django.conf import settings
 
 from privategpt import desk, orphan
 from privategpt.pulse import Pulse
+from project import files
 from project.protocols import HttpProtocol, WebSocketProtocol
 from relay import exchange
 
@@ -163,7 +163,7 @@ def config(host: str, port: int) -> uvicorn.Config:
 
 def run(host: str, port: int, listener: socket.socket | None = None) -> None:
     """Serves until a signal comes; returns when everything is written and closed. `listener` is open already."""
-    _allow_many_files()
+    files.allow_many()
     program = config(host, port)
     program.load()
     # What is loaded by now never dies. Without this, each full collection walks all of Django
@@ -173,12 +173,3 @@ def run(host: str, port: int, listener: socket.socket | None = None) -> None:
     server = DrainingServer(program)
     signal.signal(LEAVE, server.handle_leave)
     server.run(sockets=[listener] if listener else None)
-
-
-def _allow_many_files() -> None:
-    """Every agent and every asker is an open file, and many systems begin with 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * settings.RELAY["max_agents"] + 4096
-    within = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < within:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (within, hard))

@@ -267,6 +267,8 @@ RELAY_FAST_LANE = switch("RELAY_FAST_LANE", default=True)
 BUILTIN_AGENT = switch("BUILTIN_AGENT", default=True)
 EMBEDDER = switch("EMBEDDER", default=True)  # off: `serve` starts none, and search goes by words
 DRAIN_SECONDS = number("DRAIN_SECONDS", 30)
+# What `/ready` asks beside the database: why it is not, "" when it is; and what is missing all the same.
+READINESS = ("privategpt.health.not_ready", "privategpt.health.details")
 LEAVE_NOTICE = number("LEAVE_NOTICE", 3)  # seconds: more than proxies let pass between two looks at `/ready`
 START_PATIENCE = number("START_PATIENCE", 20)  # seconds that a start waits for databases that are away
 MAX_BODY_BYTES = whole("MAX_BODY_BYTES", 16 << 20, least=1024)

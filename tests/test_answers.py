@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, IntegrityError
 from django.utils import timezone
 
 from accounts.models import User
@@ -256,6 +256,22 @@ async def test_a_locked_database_delays_an_answer_and_loses_nothing(scripted: ty
     with mock.patch.object(saving, "_write", failing), mock.patch.object(saving, "RETRY", 0.01):
         message = await asked(await db(chat, alice))
     assert (message.state, message.answer) == (State.COMPLETE, "Yes.")
+
+
+async def test_a_source_that_goes_away_at_the_moment_of_a_save_is_no_error(
+    scripted: type[Scripted], alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, faults = saving._write, [IntegrityError("a citation's source is gone")]
+
+    def failing(save: saving.Save) -> bool:
+        if faults:
+            raise faults.pop()
+        return real(save)
+
+    with mock.patch.object(saving, "_write", failing):
+        message = await asked(await db(chat, alice))
+    assert (message.state, message.answer) == (State.COMPLETE, "Yes.")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_what_no_database_stores_is_left_out(scripted: type[Scripted], alice: User) -> None:

@@ -60,7 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, lis
             *(f"/admin/{path.format(user=user)}" for path in ADMIN),
             *(f"/admin/privategpt/{path}" for path in inner),
         ]
-        yield found, ["/", "/dashboard", "/dashboard?period=month", "/agents", *admin]
+        yield found, ["/", "/dashboard", "/dashboard?period=month", "/dashboard/health", "/agents", *admin]
 
 
 def test_no_rule_of_access_is_broken_and_no_page_scrolls_sideways(place: tuple[Stage, list[str]]) -> None:

@@ -112,6 +112,7 @@ def paths(place: Stage) -> list[str]:
     return [
         *("/", "/chats/", "/chats/?q=agent", chat, f"{chat}?edit={piece.split('/')[-2]}"),
         *("/sources", "/sources/write", *bench, *of_source, *own, "/dashboard", "/dashboard?period=month"),
+        "/dashboard/health",
     ]
 
 

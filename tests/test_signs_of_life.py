@@ -15,10 +15,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from privategpt.orphan import PARENT_PIPE
+from privategpt.retrieval.embedders import Embedder
 from privategpt.retrieval.embedding_process import Server as Embedding
 from privategpt.retrieval.embedding_process import is_reachable, socket_path
 from privategpt.serving import supervisor as module
@@ -26,6 +28,7 @@ from privategpt.serving.parts import SILENT, UP
 from privategpt.serving.supervisor import Supervisor
 from tests.embedding import SIZE
 from tests.running import PATIENCE, ROOT, Server, environment, manage, runs, settled, until
+from tests.socket_agent import until as eventually
 from tests.test_supervisor import Notes
 
 ALIVE = """
@@ -73,9 +76,7 @@ async def test_a_part_that_stands_still_is_started_anew(
 
 
 async def until_state(supervisor: Supervisor, states: list[str]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while [part.state for part in supervisor.parts()] != states:
-            await asyncio.sleep(0.02)
+    await eventually(lambda: [part.state for part in supervisor.parts()] == states, f"the states {states}")
 
 
 async def test_a_part_that_nobody_reaches_any_more_is_started_anew(
@@ -186,7 +187,7 @@ class Endpoint(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Says nothing."""
 
 
@@ -242,10 +243,8 @@ async def test_the_way_to_the_embedder_is_taken_away_by_whom_it_leads_to_alone(
     caplog.set_level(logging.WARNING)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "embedder-1.sock"))  # of a process that was killed
-    serving = asyncio.ensure_future(Embedding(None).serve(path))  # type: ignore[arg-type] - nobody asks it
-    async with asyncio.timeout(PATIENCE):
-        while not is_reachable(path):
-            await asyncio.sleep(0.01)
+    serving = asyncio.ensure_future(Embedding(cast("Embedder", None)).serve(path))  # nobody asks it
+    await eventually(lambda: is_reachable(path), "it listens")
     assert not (tmp_path / "embedder-1.sock").exists()
     path.unlink()
     path.symlink_to("embedder-2.sock")  # another one has taken over

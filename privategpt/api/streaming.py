@@ -20,6 +20,7 @@ from privategpt.api import credentials, envelope
 from privategpt.api.answer import shape_sources, wants_objects
 from privategpt.api.base import in_thread
 from privategpt.models import Message
+from privategpt.streams import let_thread_go
 
 if TYPE_CHECKING:
     from privategpt.api.chats import _Asking
@@ -64,6 +65,7 @@ async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttp
 
 
 async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator[bytes, None]:
+    await let_thread_go()
     told = after > 0  # whoever comes back has heard of the sources
     parts = _parts(view, message, after, told=told)
     with follow.reading(str(view.caller.user.pk)):

@@ -25,11 +25,12 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
-from privategpt import figures
+from privategpt import figures, health
 from privategpt.figures import COUNTED, HOUR, Tally
 from privategpt.llm.relay_status import status
 from privategpt.models import Source
 from privategpt.pages import plots
+from privategpt.pages.partnames import named
 from privategpt.pages.plots import Plot
 from privategpt.pages.shell import UserRequest
 
@@ -93,6 +94,7 @@ def dashboard(request: UserRequest) -> HttpResponse:
         "happened": _happened(figures.sum_of(spans)),
         "totals": _totals(),
         "figures": _figures(period, begins, spans),
+        "broken": _broken(),
         **_failing(request.user),
     }
     return render(request, "dashboard.html", shown)
@@ -113,6 +115,11 @@ def as_csv(request: UserRequest) -> HttpResponse:
         waits = [f"{wait:.2f}" if (wait := tally.wait(share)) is not None else "" for share in (0.5, 0.95)]
         rows.writerow([begin.isoformat(), *(getattr(tally, name) for name in COUNTED), *waits])
     return response
+
+
+def _broken() -> list[str]:
+    """Parts that should do their work and do not, by their names."""
+    return [named(part) for part in health.broken()]
 
 
 def may_see(user: User) -> bool:

@@ -32,6 +32,7 @@ from privategpt.pages.growing import in_line, place_sentence
 from privategpt.pages.pacing import DRAWING, Pace, paced
 from privategpt.pages.sentences import in_readers_language
 from privategpt.rendering import Cited
+from privategpt.streams import let_thread_go
 
 # Seconds between two looks whether the session still holds; told to the browser, as proxies close a silent line.
 CHECKED_EVERY = 3.0
@@ -67,6 +68,7 @@ def _offset(request: HttpRequest) -> int:
 
 
 async def _stream(request: HttpRequest, told: Telling) -> AsyncIterator[bytes]:
+    await let_thread_go()
     yield b"retry: 1000\n\n"
     try:
         with follow.reading(str(told.message.chat.owner_id)):

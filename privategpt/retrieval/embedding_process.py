@@ -99,6 +99,7 @@ class Server:
         self._questions = ThreadPoolExecutor(1, "question")
         self._passages = ThreadPoolExecutor(1, "passages", initializer=_step_back)
         self._waiting = 0
+        self._is_ending = False
 
     async def serve(self, path: Path) -> None:
         """Until it is cancelled. Takes the place of whoever had the link; only the owner may connect."""
@@ -115,6 +116,7 @@ class Server:
                 await server.serve_forever()
         finally:
             _take_away(path, own)
+            self._is_ending = True
             for pool in (self._questions, self._passages):
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -151,6 +153,10 @@ class Server:
             rows = await asyncio.get_running_loop().run_in_executor(pool, work)
         except EmbedderUnavailable as reason:
             return Reply(error=str(reason))
+        except RuntimeError:  # the threads take nothing any more
+            if not self._is_ending:
+                raise
+            return Reply(error="The embedder is just ending.")
         embedder = self._embedder
         return Reply(embedder.identity, embedder.size, rows.astype("<f4").tobytes(), related=embedder.related)
 

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import Token, User
+from privategpt import rundir
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,28 @@ def first_administrator() -> Administrator | None:
         return None  # another start on the same database was quicker, and showed the password
     audit.record("add first administrator", user, way="command")
     return Administrator(str(user.email), "" if settings.ADMIN_PASSWORD else password)
+
+
+def begin() -> None:
+    """From now until `done` the server is not ready, if nobody can sign in yet."""
+    if has_administrator():
+        done()
+    else:
+        _marker().touch(mode=0o600)
+
+
+def done() -> None:
+    """The administrator can sign in, and whatever else a first start makes is there."""
+    _marker().unlink(missing_ok=True)
+
+
+def is_under_way() -> bool:
+    """Whether the first start on this data folder has not done all yet."""
+    return _marker().exists()
+
+
+def _marker() -> Path:
+    return rundir.place(Path(settings.DATA_DIR)) / "first_start"
 
 
 def agent_key() -> str:

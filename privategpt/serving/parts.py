@@ -13,7 +13,8 @@ import msgspec
 
 from privategpt import rundir
 
-NOTED_EVERY = 2.0  # seconds
+LOOKED_EVERY = 0.2  # seconds; less than a part that ended stays down
+NOTED_EVERY = 5.0  # seconds, where nothing has changed
 FRESH = 20.0  # seconds after which a note's supervisor counts as gone
 UP, STARTING, DOWN, ENDED, SILENT, UNREACHABLE = "up", "starting", "down", "ended", "silent", "unreachable"
 BROKEN = {DOWN, SILENT, UNREACHABLE}

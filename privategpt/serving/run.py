@@ -72,9 +72,13 @@ class Run:
 
     async def _note_parts(self) -> None:
         """For the web processes, which know of nobody but themselves."""
+        told, told_at = None, 0.0
         while True:
-            await asyncio.to_thread(parts.note, Path(settings.DATA_DIR), self._supervisor.parts())
-            await asyncio.sleep(parts.NOTED_EVERY)
+            now = self._supervisor.parts()
+            if now != told or time.monotonic() - told_at > parts.NOTED_EVERY:
+                told, told_at = now, time.monotonic()
+                await asyncio.to_thread(parts.note, Path(settings.DATA_DIR), now)
+            await asyncio.sleep(parts.LOOKED_EVERY)
 
     def _signalled(self, told: asyncio.Event) -> None:
         """The first signal ends in order, a later one at once."""
@@ -119,6 +123,7 @@ class Run:
         show(Welcome(self._site, Path(settings.DATA_DIR), self._key(), administrator, agents, self._strangers))
         if not self._given_key:
             firststart.KeyFile().note_shown()
+        firststart.done()
 
     def _load_manual(self) -> None:
         try:

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.request import Request
@@ -288,7 +289,7 @@ class Health(ContractView):
 
 
 class Ready(ContractView):
-    """`GET /ready`: database reachable, migrations applied, not going down."""
+    """`GET /ready`: database reachable, migrations applied, all of a first start done, not going down."""
 
     migrated = False  # once applied they stay applied, and looking costs a walk through every migration
 
@@ -308,7 +309,10 @@ class Ready(ContractView):
             return self._not_ready("The database cannot be reached.")
         if not Ready.migrated:
             return self._not_ready("Migrations are pending: run `manage.py migrate`.")
-        return http(replies.reply(200, {"status": "ready"}))
+        not_ready, details = (import_string(name)() for name in settings.READINESS)
+        if not_ready:
+            return self._not_ready(not_ready)
+        return http(replies.reply(200, {"status": "ready"} | ({"details": details} if details else {})))
 
     def _is_migrated(self) -> bool:
         executor = MigrationExecutor(connection)

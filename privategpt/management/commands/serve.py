@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from argparse import ArgumentParser, ArgumentTypeError
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from privategpt import orphan
-from privategpt.serving import database, firststart, redis
+from privategpt.serving import database, firststart, redis, secrets
 from privategpt.serving.children import CLOSING, PARTS, Crew, children
 from privategpt.serving.hold import Held, share
 from privategpt.serving.hold import serve as serve_alone
@@ -64,6 +65,9 @@ class Command(BaseCommand):
         if crew.web > 1 and not settings.REDIS_URL:
             raise CommandError(NEEDS_REDIS)
         os.umask(0o077)  # the database and its copies are nobody else's
+        # A renewal that is asked for before there is anything to renew must not end the start.
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        secrets.warn()
         folder = Path(settings.DATA_DIR)
         with ExitStack() as held:
             if not crew.only:
@@ -75,6 +79,8 @@ class Command(BaseCommand):
             share(folder)
             was_empty = database.prepare()
             firststart.check_administrator()
+            if crew.only != "worker":
+                firststart.begin()
             connections.close_all()  # from here on the database is the children's
             run = Run(listener, site, admin_key, was_empty=was_empty, crew=crew)
             asyncio.run(run.until_told(self._show))

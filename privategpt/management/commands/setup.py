@@ -25,10 +25,12 @@ class Command(BaseCommand):
             share(Path(settings.DATA_DIR))
             database.prepare()
             firststart.check_administrator()
+            firststart.begin()
         except (Held, database.NotReady, firststart.BadSetting) as error:
             raise CommandError(str(error)) from error
         administrator = firststart.first_administrator()
         manual.load()
+        firststart.done()
         for name, value in self._rows(administrator):
             self.stdout.write(f"  {name:<12} {value}")
 

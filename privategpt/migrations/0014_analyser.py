@@ -8,7 +8,7 @@ INDEX = "CREATE INDEX privategpt_passage_analyser ON privategpt_passage (analyse
 class Migration(migrations.Migration):
     """Each passage knows which analyser made its words; the worker makes those of an older one anew."""
 
-    dependencies = [("privategpt", "0010_labels")]
+    dependencies = [("privategpt", "0013_marks")]
 
     operations = [
         migrations.RunSQL(
