@@ -218,20 +218,14 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         if actor(request) in users:
             self.message_user(request, gettext("Nothing was done: you cannot retire yourself."), messages.ERROR)
         elif self.all_changeable(request, users):
-            for user in users:
-                with transaction.atomic():
-                    user.retire()
-                    self.record(request, "retire", user)
+            self.each(request, "retire", users, User.retire)
             self.message_user(request, gettext("Retired: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Reactivate: may sign in again, tokens stay revoked"))
     def reactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         users = list(queryset)
         if self.all_changeable(request, users):
-            for user in users:
-                with transaction.atomic():
-                    user.reactivate()
-                    self.record(request, "reactivate", user)
+            self.each(request, "reactivate", users, User.reactivate)
             self.message_user(request, gettext("Reactivated: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Turn the second factor off: the password alone signs in"))
@@ -242,10 +236,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             refusal = gettext("Nothing was done: your own is turned off under Account.")
             self.message_user(request, refusal, messages.ERROR)
         elif self.all_changeable(request, users):
-            for user in users:
-                with transaction.atomic():
-                    secondfactor.turn_off(user)
-                    self.record(request, "turn off second factor of", user)
+            self.each(request, "turn off second factor of", users, secondfactor.turn_off)
             self.message_user(request, gettext("Turned off: %(n)d.") % {"n": len(users)})
 
 

@@ -20,6 +20,7 @@ from accounts.fields import CanonicalEmailField
 from accounts.locales import known_language, known_timezone
 from accounts.roles import ROLES
 from accounts.sessions import Session as Session
+from accounts.units import unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,6 +119,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email or self.name or str(self.id)
 
+    @unit
     def retire(self) -> None:
         """Ends the user at once: no sign-in, sessions gone, every token revoked. Their rows stay."""
         with transaction.atomic():
@@ -126,6 +128,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             self.save(update_fields=["is_active", "session_salt"])
             self.tokens.live().revoke()
 
+    @unit
     def remove(self) -> None:
         """Out of sight at once with all rights, and the e-mail is free; `accounts.steps` ends the rows."""
         with transaction.atomic():

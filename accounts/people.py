@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import Group, Token, User
+from accounts.units import unit
 
 
 class Taken(Exception):
@@ -32,6 +33,7 @@ class Actor:
         audit.record(action, what, by=self.user, way=self.way, address=self.address)
 
 
+@unit
 def add(actor: Actor, email: str, password: str, groups: Iterable[Group], roles: Sequence[str], **fields: Any) -> User:
     """A new user. Raises Taken, PermissionDenied for a role one may not give, ValidationError for a weak password."""
     _may_give(actor, roles)
@@ -49,6 +51,7 @@ def add(actor: Actor, email: str, password: str, groups: Iterable[Group], roles:
     return user
 
 
+@unit
 def edit(
     actor: Actor,
     user: User,
@@ -80,6 +83,7 @@ def edit(
         actor.record("change user", f"{user} {', '.join(changed)}")
 
 
+@unit
 def retire(actor: Actor, user: User) -> None:
     """Ends the user; never oneself, so that there is always an administrator left."""
     if user == actor.user:
@@ -90,6 +94,7 @@ def retire(actor: Actor, user: User) -> None:
         actor.record("delete user", user)
 
 
+@unit
 def reactivate(actor: Actor, user: User) -> None:
     """Lets a retired user in again; the old tokens stay revoked."""
     _may_manage(actor, user)
@@ -98,6 +103,7 @@ def reactivate(actor: Actor, user: User) -> None:
         actor.record("reactivate user", user)
 
 
+@unit
 def add_group(actor: Actor, name: str, description: str) -> Group:
     """A new group with its maker as the first member: one uploads to groups of one's own only. Raises Taken."""
     try:

@@ -4,6 +4,7 @@ A session engine of Django's (settings.SESSION_ENGINE): one row a session, endin
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -13,12 +14,14 @@ from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.contrib.sessions.base_session import AbstractBaseSession
-from django.db import models
+from django.db import DatabaseError, models
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 if TYPE_CHECKING:
     from accounts.models import User
+
+logger = logging.getLogger(__name__)
 
 USE_NOTED_EVERY = timedelta(minutes=2)  # a write for each page would be too many
 DEVICE, ADDRESS = "device", "address"  # keys of the session's data, put there at sign-in
@@ -109,5 +112,8 @@ class SessionStore(DatabaseStore):
         """Notes the use, now and then."""
         data = super().load()
         now = timezone.now()
-        Session.objects.filter(pk=self.session_key, used_at__lt=now - USE_NOTED_EVERY).update(used_at=now)
+        try:
+            Session.objects.filter(pk=self.session_key, used_at__lt=now - USE_NOTED_EVERY).update(used_at=now)
+        except DatabaseError as fault:  # whoever only reads goes on where nothing can be written
+            logger.info("The use of a session was not noted: %s", fault)
         return data

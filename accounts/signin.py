@@ -18,6 +18,7 @@ from accounts import audit, keys
 from accounts.addresses import network
 from accounts.fields import canonical_email
 from accounts.models import SignInFailures, User
+from accounts.units import unit
 
 FORGOTTEN_AT_ONCE = 200  # rows of former failures
 LONGEST_PASSWORD = 1024  # characters; hashing must not cost what a stranger wishes
@@ -44,6 +45,7 @@ class _Place:
     limit: int
 
 
+@unit
 def sign_in(email: str, password: str, address: str) -> User:
     """The user whom e-mail and password open. Raises WrongCredentials, Locked."""
     places = _places(email, address)

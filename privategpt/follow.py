@@ -183,7 +183,8 @@ class _Look:
 
 def _look(pk: UUID, growing: Growing) -> _Look:
     """What the row has beyond what is known. A lost answer is ended by whoever looks."""
-    Message.objects.filter(pk=pk).lost().fail()
+    if Message.objects.filter(pk=pk).lost().exists():  # whoever only reads writes nothing
+        Message.objects.filter(pk=pk).lost().fail()
     rows = Message.objects.filter(pk=pk).annotate(more=Substr("answer", growing.length + 1))
     state, error, more, trace = rows.values_list("state", "error", "more", "trace").get()
     is_over = state not in UNDER_WAY

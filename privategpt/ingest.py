@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from accounts import steps
 from accounts.models import Group
+from accounts.units import unit
 from privategpt import sweeping
 from privategpt.models import GONE, UNDO, Passage, Source, Vector
 from privategpt.retrieval.index import Cut, cut_text
@@ -58,6 +59,7 @@ class SourceGone(Exception):
 # -- storing --------------------------------------------------------------------------------------
 
 
+@unit
 def store(
     creator: User | None,
     *,
@@ -91,6 +93,7 @@ def prepare(title: str, content: str) -> Cut:
     return cut_text(title, content)
 
 
+@unit
 def edit(
     source: Source, *, title: str | None = None, content: str | None = None, groups: Collection[Group] | None = None
 ) -> None:
@@ -127,6 +130,7 @@ def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | N
     return cut_text(*wanted, known={bytes(digest) for digest in known})
 
 
+@unit
 def delete(*sources: Source) -> None:
     """Out of everybody's sight when this returns, and never to be brought back; the rows go step by step."""
     for some in steps.portions(sorted(source.pk for source in sources), MARKED_AT_ONCE):
@@ -135,17 +139,20 @@ def delete(*sources: Source) -> None:
     sweeping.soon()
 
 
+@unit
 def put_aside(source: Source) -> None:
     """Deletes it for every reader at once, and for good after UNDO."""
     Source.objects.filter(pk=source.pk, deleted_at=None).update(deleted_at=timezone.now())
 
 
+@unit
 def bring_back(source: Source) -> bool:
     """Undoes `put_aside`; False when it is too late."""
     recent = Source.objects.filter(pk=source.pk, deleted_at__gt=timezone.now() - UNDO)
     return bool(recent.update(deleted_at=None))
 
 
+@unit
 def try_again(source: Source) -> None:
     """A source that failed goes back to the worker."""
     with transaction_in_turn():
@@ -215,6 +222,7 @@ def is_unfinished() -> bool:
     return Source.objects.not_deleted().filter(state__in=[State.CREATION, State.PROCESSING]).exists()
 
 
+@unit
 def claim(worker: str) -> Source | None:
     """The source that has waited longest, now this worker's; None when nothing is to be done.
 
@@ -253,6 +261,7 @@ def missing(source: Source, embedder: str, limit: int) -> list[Passage]:
     return list(rows.select_related("source").defer("source__content")[:limit])
 
 
+@unit
 def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embedded) -> None:
     """Saves one batch and how far it brought the source. Raises ClaimLost."""
     with transaction_in_turn():
@@ -266,6 +275,7 @@ def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embe
         Source.objects.filter(pk=source.pk).update(passages_done=done)
 
 
+@unit
 def finish(source: Source, worker: str, embedder: str) -> bool:
     """All passages have vectors: those of former embedders go. False when a passage lacks one. Raises ClaimLost."""
     with transaction_in_turn():
@@ -290,6 +300,7 @@ def give_back(source: Source, worker: str) -> None:
     Source.objects.filter(pk=source.pk, claimed_by=worker).update(claimed_by="", claimed_until=None, attempts=fewer)
 
 
+@unit
 def fail(source: Source, worker: str, reason: str) -> None:
     """An attempt that did not succeed: the next one comes after a pause, the last one ends in `error`."""
     with transaction_in_turn():

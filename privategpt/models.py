@@ -15,6 +15,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import steps
 from accounts.models import Group
+from accounts.units import unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -247,7 +248,7 @@ class ChatQuerySet(models.QuerySet["Chat"]):
         """Out of sight for good; the rows go step by step (`sweeping`). Returns how many."""
         doomed = list(self.order_by().values_list("pk", flat=True))
         for some in steps.portions(doomed, 500):
-            Chat.objects.filter(pk__in=some).update(deleted_at=GONE)
+            unit(Chat.objects.filter(pk__in=some).update)(deleted_at=GONE)
         return len(doomed)
 
 

@@ -265,9 +265,11 @@ LOGGING = {
         "line": {"()": "project.logs.LineFormatter"},
         "json": {"()": "project.logs.JsonFormatter"},
     },
+    "filters": {"no_trace": {"()": "project.logs.NoTrace"}},
     "handlers": {
         "stderr": {
             "class": "project.logs.Stderr",
+            "filters": ["no_trace"],
             "formatter": one_of("LOG_FORMAT", LOG_FORMATS) or "line",
         }
     },

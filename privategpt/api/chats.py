@@ -103,8 +103,9 @@ class _Asking(ApiView):
         else:
             target = self.caller.chats().get(pk=found_id(chat))
         language = self.fields.get("language") or target.language
-        begun.append(answers.begin(target, self.fields["question"], user=user, language=language, groups=groups))
-        return {"message": str(begun[0].pk)}
+        message = answers.begin(target, self.fields["question"], user=user, language=language, groups=groups)
+        begun[:] = [message]  # what was begun before is not there: its transaction was taken back
+        return {"message": str(message.pk)}
 
     def _scenario(self) -> Scenario | None:
         wanted = self.fields.get("scenario")
