@@ -31,7 +31,7 @@ class Command(BaseCommand):
             share(Path(settings.DATA_DIR))
         except Held as reason:
             raise CommandError(str(reason)) from reason
-        worker = Worker(Client(socket_path(settings.DATA_DIR)))
+        worker = Worker(Client(socket_path(settings.DATA_DIR)), alive=Path(settings.DATA_DIR) / "worker.alive")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         if once:
