@@ -467,3 +467,23 @@ class Check(models.Model):
 
     def __str__(self) -> str:
         return self.question[:80]
+
+
+class BackupState(models.Model):
+    """One row: the scheduled backups of this database, whichever machine makes them; see `operations.schedule`."""
+
+    made_at = models.DateTimeField(null=True, blank=True)
+    file = models.TextField(blank=True, default="")
+    size = models.PositiveBigIntegerField(default=0)
+    host = models.CharField(max_length=200, blank=True, default="")
+    error = models.TextField(blank=True, default="", help_text="Of the last try; empty: it succeeded.")
+    failed_at = models.DateTimeField(null=True, blank=True)
+    claimed_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("state of backups")
+        verbose_name_plural = _("states of backups")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.made_at}"

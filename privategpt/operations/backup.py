@@ -94,6 +94,26 @@ def _workplace(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def verify(source: Path) -> Manifest:
+    """That a restore could be made of it: every file is whole, the secrets are there, the database can be read.
+
+    Raises BadArchive, CannotRestore, CannotStore, OSError.
+    """
+    with _workplace(source.parent) as drafts:
+        manifest = archive.extract(source, drafts)
+        for name in SECRETS:
+            if name not in manifest.files or not (drafts / name).read_text().strip():
+                raise CannotRestore(f"{name} is missing in {source}: no key or session would be valid.")
+        file = stores.FILES.get(manifest.vendor, "")
+        if file not in manifest.files:
+            raise CannotRestore(f"There is no database in {source}.")
+        if manifest.vendor == "sqlite":
+            _compare(manifest, stores.sqlite_rows(drafts / file))
+        else:
+            stores.list_dump(drafts / file)
+        return manifest
+
+
 # -- restore --------------------------------------------------------------------------------------
 
 

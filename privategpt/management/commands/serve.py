@@ -63,8 +63,8 @@ class Command(BaseCommand):
         if crew.web > 1 and not settings.REDIS_URL:
             raise CommandError(NEEDS_REDIS)
         os.umask(0o077)  # the database and its copies are nobody else's
-        if crew.web + crew.worker > USUAL:  # for the children, unless it is set
-            fair = max(LEAST_POOL, CONNECTIONS // (crew.web + crew.worker))
+        if crew.web + crew.workers > USUAL:  # for the children, unless it is set
+            fair = max(LEAST_POOL, CONNECTIONS // (crew.web + crew.workers))
             os.environ["DATABASE_POOL"] = os.environ.get("DATABASE_POOL", "").strip() or str(fair)
         redis.check(settings.REDIS_URL)
         listener, site = listen(settings.HOST, 0 if crew.only == "worker" else number)  # whose port is the web's
