@@ -8,10 +8,10 @@ source, says again and again that it is at work, and loses the source to the nex
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import connection, models
 from django.db.models import Exists, OuterRef, Q
@@ -38,6 +38,8 @@ PAUSES = (1, 5, 15, 30)  # seconds before the next attempt at a source
 AT_ONCE = 500  # rows in one statement
 MARKED_AT_ONCE = 25  # sources in one transaction: SQLite writes the whole row anew, with its text
 CLAIM = ("claimed_by", "claimed_until", "attempts")
+LONG = 300  # passages, former and new: an edit beyond that is more than one transaction
+CUTTING = "cutting "  # holds a source whose text is newer than its passages
 AGAIN = "vectorize again"  # holds a source while its vectors go
 FORGOTTEN = "The worker ended each time that it was at work on this source; edit or store it again to try anew."
 
@@ -93,7 +95,6 @@ def prepare(title: str, content: str) -> Cut:
     return cut_text(title, content)
 
 
-@unit
 def edit(
     source: Source, *, title: str | None = None, content: str | None = None, groups: Collection[Group] | None = None
 ) -> None:
@@ -103,6 +104,16 @@ def edit(
     """
     check(title or "", content or "")
     cut = _cut_anew(source, title, content)
+    mark = _save_edit(source, title, content, groups, cut)
+    if mark and cut:
+        _cut_in_steps(source, cut, mark)
+
+
+@unit
+def _save_edit(
+    source: Source, title: str | None, content: str | None, groups: Collection[Group] | None, cut: Cut | None
+) -> str:
+    """Saves what is given; of a long text the passages are yet to come, under the mark that is returned."""
     with transaction_in_turn():
         current = Source.objects.not_deleted().select_for_update().filter(pk=source.pk).first()
         if current is None:
@@ -113,9 +124,41 @@ def edit(
         source.save(update_fields=["title", "content", "is_public", "updated_at"])
         if groups is not None:
             _set_groups(source, groups)
-        if (source.title, source.content) != (current.title, current.content):
-            index().store(source, cut)
-            _settle(source)
+        if (source.title, source.content) == (current.title, current.content):
+            return ""
+        if cut and cut.is_of(source) and len(cut.drafts) + current.passages_total > LONG:
+            return _hold_for_cutting(source)
+        index().store(source, cut)
+        _settle(source)
+        return ""
+
+
+def _hold_for_cutting(source: Source) -> str:
+    """The text is saved, and its passages are still those of the former one: nobody else is to work on them."""
+    mark = f"{CUTTING}{uuid4().hex}"
+    source.state, source.state_reason, source.attempts = State.CREATION, "", 0
+    source.claimed_by, source.claimed_until = mark, timezone.now() + LEASE
+    source.save(update_fields=[*CLAIM, "state", "state_reason"])
+    return mark
+
+
+def _cut_in_steps(source: Source, cut: Cut, mark: str) -> None:
+    """Brings the passages of a long text to its present state. Ends when a later edit has taken over.
+
+    Killed in between, the worker goes on: see `claim`.
+    """
+    if all(_one_step(source, mark, step) for step in index().steps(source, cut)):
+        _one_step(source, mark, lambda: (index().count(source, cut), _settle(source)))
+
+
+@unit
+def _one_step(source: Source, mark: str, step: Callable[[], object]) -> bool:
+    with transaction_in_turn():
+        mine = Source.objects.not_deleted().filter(pk=source.pk, claimed_by=mark)
+        if not mine.update(claimed_until=timezone.now() + LEASE):
+            return False
+        step()
+    return True
 
 
 def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | None:
@@ -237,14 +280,19 @@ def claim(worker: str) -> Source | None:
         source = waiting.first()
         if source is None:
             return None
+        was_cutting = source.claimed_by.startswith(CUTTING)
         source.attempts += 1
         if source.attempts > ATTEMPTS:
             # It took its workers with it, so that none came to say why.
             _release(source, State.ERROR, FORGOTTEN)
             return source
         source.state, source.state_reason = State.PROCESSING, ""
-        source.claimed_by, source.claimed_until = worker, now + LEASE
+        mark = f"{CUTTING}{uuid4().hex}" if was_cutting else worker
+        source.claimed_by, source.claimed_until = mark, now + LEASE
         source.save(update_fields=[*CLAIM, "state", "state_reason"])
+    if was_cutting:
+        _cut_in_steps(source, cut_text(source.title, source.content), mark)
+        source.claimed_by = ""  # it stands in the line again, with the passages that it has now
     return source
 
 
