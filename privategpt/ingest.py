@@ -147,8 +147,13 @@ def _cut_in_steps(source: Source, cut: Cut, mark: str) -> None:
 
     Killed in between, the worker goes on: see `claim`.
     """
+
+    def last() -> None:
+        index().count(source, cut)
+        _settle(source)
+
     if all(_one_step(source, mark, step) for step in index().steps(source, cut)):
-        _one_step(source, mark, lambda: (index().count(source, cut), _settle(source)))
+        _one_step(source, mark, last)
 
 
 @unit
