@@ -1,7 +1,7 @@
 # Switchboard as an image: `docker build -t switchboard .`; compose.yml runs it with its stores.
 # `python3 deploy/replay.py` carries out these very steps where there is no container engine.
 
-FROM debian:13-slim AS packages
+FROM debian:13.1-slim AS packages
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends python3 python3-venv ca-certificates
 WORKDIR /app
 RUN python3 -m venv /opt/venv
@@ -14,7 +14,7 @@ RUN /opt/venv/bin/pip install -q --require-hashes --only-binary :all: --no-deps 
 COPY . .
 RUN /opt/venv/bin/python -m project.messages && /opt/venv/bin/python -m compileall -q -j 0 . /opt/venv/lib
 
-FROM debian:13-slim
+FROM debian:13.1-slim
 # pg_dump and pg_restore are for `manage.py backup` and `restore`, libgomp for the built-in model.
 RUN apt-get update -qq \
 	&& apt-get install -qq -y --no-install-recommends python3 ca-certificates libgomp1 postgresql-client \
@@ -32,6 +32,6 @@ EXPOSE 8080
 # SIGTERM drains: no new questions, those under way are answered.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
-	CMD ["python", "deploy/healthy.py"]
+	CMD ["python", "deploy/healthy.py", "web"]
 ENTRYPOINT ["python", "manage.py"]
 CMD ["serve"]

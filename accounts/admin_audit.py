@@ -25,6 +25,7 @@ from accounts.actors import Actor
 from accounts.addresses import peer
 from accounts.admin_lookups import offered
 from accounts.models import User
+from accounts.units import unit
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -118,6 +119,7 @@ class AuditedAdmin(ModelAdmin[M]):
         for some in steps.portions(list(queryset), A_FEW):
             self._delete(request, some)
 
+    @unit
     def _delete(self, request: HttpRequest, some: list[M]) -> None:
         """A few, in a transaction with their rows of the audit log; what hangs on them goes before, step by step."""
         if not self.only_marks:
@@ -163,8 +165,22 @@ class AuditedAdmin(ModelAdmin[M]):
             raise BadRequest("The selection holds something that is no id.")
         if set(request.POST.getlist("action")) <= {*self.acts_in_steps, ""}:
             return super().response_action(request, queryset, *args)
-        with transaction.atomic():
-            return super().response_action(request, queryset, *args)
+        act: Any = transaction.atomic(super().response_action)
+        return cast("HttpResponse | None", unit(act)(request, queryset, *args))
+
+    def changeform_view(self, *args: Any, **named: Any) -> HttpResponse:
+        """Django's one transaction, made again when it lost to others."""
+        return unit(super().changeform_view)(*args, **named)
+
+    def each(self, request: HttpRequest, verb: str, objects: Iterable[M], act: Callable[[M], None]) -> None:
+        """An act on each one, with its audit row in a transaction."""
+
+        def done(obj: M) -> None:
+            act(obj)
+            self.record(request, verb, obj)
+
+        for obj in objects:
+            unit(transaction.atomic(done))(obj)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """What was chosen by its name, what goes along by kind and number: Django lists every row with its text."""

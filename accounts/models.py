@@ -22,6 +22,7 @@ from accounts.fields import CanonicalEmailField
 from accounts.locales import known_language, known_timezone
 from accounts.roles import ROLES
 from accounts.sessions import Session as Session
+from accounts.units import unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,6 +141,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         """The same for asynchronous callers."""
         return await sync_to_async(self.check_password)(raw_password)
 
+    @unit
     def retire(self) -> None:
         """Ends the user at once: no sign-in, sessions gone, every token revoked. Their rows stay."""
         with transaction.atomic():
@@ -148,6 +150,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             self.save(update_fields=["is_active", "session_salt"])
             self.tokens.live().revoke()
 
+    @unit
     def remove(self) -> None:
         """Out of sight at once with all rights, and the e-mail is free; `accounts.steps` ends the rows."""
         with transaction.atomic():

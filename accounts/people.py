@@ -16,6 +16,7 @@ from accounts.actors import Actor as Actor
 from accounts.issuing import AGENTS_ROLE
 from accounts.models import Group, Session, Token, User
 from accounts.signin import WrongCredentials, sign_in
+from accounts.units import unit
 
 
 class Taken(Exception):
@@ -26,6 +27,7 @@ class LastAdministrator(PermissionDenied):
     """Nobody would be left who could let anybody in."""
 
 
+@unit
 def add(actor: Actor, email: str, password: str, groups: Iterable[Group], roles: Sequence[str], **fields: Any) -> User:
     """A new user. Raises Taken, PermissionDenied for a role one may not give, ValidationError for a weak password."""
     groups = list(groups)
@@ -50,6 +52,7 @@ def allow_add(actor: Actor, groups: Iterable[Group], roles: Iterable[str]) -> No
     actor.require_groups(groups)
 
 
+@unit
 def edit(
     actor: Actor,
     user: User,
@@ -111,6 +114,7 @@ def end_agents(user: User) -> None:
         user.tokens.live().filter(kind=Token.Kind.AGENT).revoke()
 
 
+@unit
 def retire(actor: Actor, user: User, verb: str = "delete") -> None:
     """Ends the user: no sign-in, no session, no token. Raises PermissionDenied, LastAdministrator."""
     with transaction.atomic():
@@ -137,6 +141,7 @@ def keep_an_administrator(leaving: User) -> None:
             raise LastAdministrator(f"{leaving} is the last administrator.")
 
 
+@unit
 def reactivate(actor: Actor, user: User) -> None:
     """Lets a retired user in again; the old tokens stay revoked."""
     with transaction.atomic():
@@ -146,6 +151,7 @@ def reactivate(actor: Actor, user: User) -> None:
         actor.record("reactivate user", _name(user))
 
 
+@unit
 def turn_off_second_factor(actor: Actor, user: User, action: str = "turn off second factor") -> None:
     """For somebody else who lost the app. Raises PermissionDenied."""
     allow_turning_off(actor, user)
@@ -161,6 +167,7 @@ def allow_turning_off(actor: Actor, user: User) -> None:
     actor.require_management(user)
 
 
+@unit
 def add_group(actor: Actor, name: str, description: str) -> Group:
     """A new group with its maker as the first member: one uploads to groups of one's own only. Raises Taken."""
     actor.require_unnarrowed()

@@ -21,6 +21,7 @@ from accounts.addresses import network
 from accounts.authenticators import Authenticator, RecoveryCode
 from accounts.models import KnownAddress, User
 from accounts.throttle import Place
+from accounts.units import unit
 
 NAME = "app"
 APP, RECOVERY = "app", "recovery code"  # what opened
@@ -35,6 +36,7 @@ def is_on(user: User) -> bool:
     return Authenticator.objects.filter(user=user, confirmed=True).exists()
 
 
+@unit
 def begin(user: User) -> Authenticator:
     """The device that waits for its first code; the same one until it is confirmed or given up."""
     with transaction.atomic():
@@ -53,6 +55,7 @@ def secret(device: Authenticator) -> str:
     return _grouped(b32encode(device.bin_key).decode().rstrip("="))
 
 
+@unit
 def confirm(user: User, code: str) -> list[str]:
     """Turns the second factor on if the code is right, and makes its recovery codes; none: the code was wrong."""
     with transaction.atomic():
@@ -67,6 +70,7 @@ def confirm(user: User, code: str) -> list[str]:
         return _fresh_codes(device)
 
 
+@unit
 def end_older(user: User, kept: Iterable[int] = ()) -> None:
     """What the password alone opened before ends: sessions, known browsers and networks, and tokens but those kept."""
     with transaction.atomic():
@@ -76,6 +80,7 @@ def end_older(user: User, kept: Iterable[int] = ()) -> None:
         user.tokens.live().exclude(pk__in=list(kept)).revoke()
 
 
+@unit
 def new_codes(user: User) -> list[str]:
     """Ten recovery codes, to be shown once; those from before are void. None without a second factor."""
     with transaction.atomic():
@@ -88,6 +93,7 @@ def codes_left(user: User) -> int:
     return RecoveryCode.objects.filter(device__user=user, device__confirmed=True).count()
 
 
+@unit
 def matches(user: User, code: str, address: str = "", known: str = "") -> str:
     """What the code is, APP or RECOVERY, if it is right and was not used before; else "".
 

@@ -5,6 +5,7 @@ holds a digest of the session's key: whoever reads the table, or a backup of it,
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -14,7 +15,7 @@ from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.contrib.sessions.base_session import AbstractBaseSession
-from django.db import models
+from django.db import DatabaseError, models
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -22,6 +23,8 @@ from accounts import keys
 
 if TYPE_CHECKING:
     from accounts.models import User
+
+logger = logging.getLogger(__name__)
 
 USE_NOTED_EVERY = timedelta(minutes=2)  # a write for each page would be too many
 SWEPT = 500  # rows of one step
@@ -161,7 +164,10 @@ class SessionStore(DatabaseStore):
             self._session_key = None  # a key that somebody else chose is not taken up
             return {}
         if row.used_at < now - USE_NOTED_EVERY:
-            Session.objects.filter(pk=row.pk).update(used_at=now, expire_date=end_of(row.created_at, now))
+            try:
+                Session.objects.filter(pk=row.pk).update(used_at=now, expire_date=end_of(row.created_at, now))
+            except DatabaseError as fault:  # whoever only reads goes on where nothing can be written
+                logger.info("The use of a session was not noted: %s", fault)
         return self.decode(row.session_data)
 
     async def aload(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from accounts.fields import canonical_email
 from accounts.models import User
 from accounts.throttle import Locked as Locked
 from accounts.throttle import Place
+from accounts.units import unit
 
 LONGEST_PASSWORD = 1024  # characters; hashing must not cost what a stranger wishes
 
@@ -36,6 +37,7 @@ def sign_in(email: str, password: str, address: str, *, cookie: str = "", way: s
         raise
 
 
+@unit
 def _tried(user: User | None, email: str, password: str, places: list[Place], address: str, way: str) -> User:
     throttle.refuse_locked(places)
     claimed, user = user, _opened(user, password)

@@ -5,13 +5,15 @@ What is to go is marked first, in one short transaction, and out of sight from t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
 from django.db import connection, models, transaction
 from django.db.models.deletion import CASCADE, DO_NOTHING, SET_NULL, get_candidate_relations_to_delete
+
+from accounts.units import unit
 
 AT_FIRST, LEAST, MOST = 40, 4, 400  # rows in one step
 SHORT, LONG = 0.02, 0.08  # seconds: after a shorter step the next one is larger, after a longer one smaller
@@ -55,9 +57,8 @@ def end(rows: models.QuerySet[Any], *, until: float = float("inf"), pace: Pace |
     """
     pace = pace or Pace()
     while True:
-        with pace.step() as most:
-            if not shrink(rows, most):
-                return True
+        if not _step(shrink, pace, rows):
+            return True
         if time.monotonic() >= until:
             return False
 
@@ -66,10 +67,14 @@ def loosen(model: type[models.Model], owners: Sequence[Any]) -> None:
     """Deletes, or cuts loose, all that hangs on these rows, step by step; the rows themselves stay."""
     pace = Pace()
     for relation in _relations(model):
-        count = 1
-        while count:
-            with pace.step() as most:
-                count = _loosen(relation, owners, most)
+        while _step(_loosen, pace, relation, owners):
+            continue
+
+
+@unit
+def _step(work: Callable[..., int], pace: Pace, *what: Any) -> int:
+    with pace.step() as most:
+        return work(*what, most)
 
 
 def shrink(rows: models.QuerySet[Any], most: int) -> int:
@@ -77,7 +82,7 @@ def shrink(rows: models.QuerySet[Any], most: int) -> int:
     model = rows.model
     relations = _relations(model)
     heavy = any(relation.on_delete is CASCADE for relation in relations)
-    first = list(rows.order_by().values_list("pk", flat=True)[: max(1, most // HEAVY) if heavy else most])
+    first = list(rows.order_by("pk").values_list("pk", flat=True)[: max(1, most // HEAVY) if heavy else most])
     for relation in relations if first else ():
         if count := _loosen(relation, first, most):
             return count
@@ -100,7 +105,7 @@ def _loosen(relation: Any, owners: Sequence[Any], most: int) -> int:
     if relation.on_delete is not SET_NULL:
         return 0
     heavy = any(each.on_delete is CASCADE for each in _relations(relation.related_model))
-    some = list(hanging.order_by().values_list("pk", flat=True)[: max(1, most // HEAVY) if heavy else most])
+    some = list(hanging.order_by("pk").values_list("pk", flat=True)[: max(1, most // HEAVY) if heavy else most])
     if some:
         relation.related_model._base_manager.filter(pk__in=some).update(**{field.name: None})
     return len(some)

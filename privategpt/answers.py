@@ -12,9 +12,11 @@ from uuid import UUID
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models import Max
 from django.utils import timezone
 
+from accounts.units import unit
 from privategpt import desk, follow, withheld
 from privategpt.generation import TEMPERATURES, Asked
 from privategpt.grounding import SOURCES
@@ -54,6 +56,7 @@ class Plan:
 # -- beginning ------------------------------------------------------------------------------------
 
 
+@unit
 def begin(
     chat: Chat,
     question_text: str,
@@ -71,12 +74,16 @@ def begin(
     if chat.owner_id != user.pk:
         raise Chat.DoesNotExist
     _check_room(user)
-    language = language or chat.language
+    language, is_new = language or chat.language, chat._state.adding
     question_text = question_text.replace("\r\n", "\n").replace("\r", "\n")  # a form sends lines so
-    with transaction_in_turn():
-        if chat._state.adding:
-            return _first(chat, question_text, language, groups)
-        message = _further(chat, question_text, language)
+    try:
+        with transaction_in_turn():
+            if is_new:
+                return _first(chat, question_text, language, groups)
+            message = _further(chat, question_text, language)
+    except DatabaseError:
+        chat._state.adding = is_new  # it was not saved after all
+        raise
     message.asked = _plan(message, user, narrowed_to)
     return message
 

@@ -16,6 +16,7 @@ from django.db.models import Count, Max, Min, Sum
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
+from accounts.units import unit
 from privategpt.models import Hour, Message, Source
 from privategpt.writing import transaction_in_turn
 
@@ -122,6 +123,7 @@ def sum_of(tallies: Iterable[Tally]) -> Tally:
 # -- keeping --------------------------------------------------------------------------------------
 
 
+@unit
 def roll_up(now: datetime | None = None) -> int:
     """Keeps the figures of hours that are over, at most AT_ONCE of them. Returns how many."""
     end = hour_of((now or timezone.now()) - SETTLED)
@@ -159,6 +161,7 @@ def _row(at: datetime, tally: Tally) -> Hour:
     return Hour(at=at, is_complete=True, waits={str(number): count for number, count in tally.waits.items()}, **figures)
 
 
+@unit
 def note_asks(served: int, failed: int, now: datetime | None = None) -> None:
     """What agents did since the last look belongs to the hour at hand. The arguments are their sums of all time."""
     last = Hour.objects.exclude(served_before=None).order_by("-at").first()

@@ -214,7 +214,8 @@ class _Look:
 
 def _look(pk: UUID, growing: Growing) -> _Look:
     """What the row has beyond what is known. A lost answer is ended by whoever looks."""
-    Message.objects.filter(pk=pk).lost().fail()
+    if Message.objects.filter(pk=pk).lost().exists():  # whoever only reads writes nothing
+        Message.objects.filter(pk=pk).lost().fail()
     rows: QuerySet[Any] = Message.objects.filter(pk=pk).annotate(more=Substr("answer", growing.length + 1))
     message = rows.select_related("chat__owner").defer("answer").get()
     is_over = message.state not in UNDER_WAY

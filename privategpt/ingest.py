@@ -8,10 +8,10 @@ source, says again and again that it is at work, and loses the source to the nex
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection, models
@@ -21,6 +21,7 @@ from django.utils import timezone, translation
 
 from accounts import steps
 from accounts.models import Group
+from accounts.units import unit
 from privategpt import file_kinds, sweeping
 from privategpt.models import GONE, UNDO, Passage, Source, Vector
 from privategpt.retrieval.index import Cut, cut_text
@@ -39,6 +40,8 @@ PAUSES = (1, 5, 15, 30)  # seconds before the next attempt at a source
 AT_ONCE = 500  # rows in one statement
 MARKED_AT_ONCE = 25  # sources in one transaction: SQLite writes the whole row anew, with its text
 CLAIM = ("claimed_by", "claimed_until", "attempts")
+LONG = 300  # passages, former and new: an edit beyond that is more than one transaction
+CUTTING = "cutting "  # holds a source whose text is newer than its passages
 AGAIN = "vectorize again"  # holds a source while its vectors go
 FORGOTTEN = "The worker ended each time that it was at work on this source; edit or store it again to try anew."
 
@@ -73,6 +76,7 @@ class SourceGone(Exception):
 # -- storing --------------------------------------------------------------------------------------
 
 
+@unit
 def store(
     creator: User | None,
     *,
@@ -118,6 +122,16 @@ def edit(
     check(title or "")
     check_content(content or "")
     cut = _cut_anew(source, title, content)
+    mark = _save_edit(source, title, content, groups, cut)
+    if mark and cut:
+        _cut_in_steps(source, cut, mark)
+
+
+@unit
+def _save_edit(
+    source: Source, title: str | None, content: str | None, groups: Collection[Group] | None, cut: Cut | None
+) -> str:
+    """Saves what is given; of a long text the passages are yet to come, under the mark that is returned."""
     with transaction_in_turn():
         current = Source.objects.not_deleted().select_for_update().filter(pk=source.pk).first()
         if current is None:
@@ -130,9 +144,46 @@ def edit(
         source.save(update_fields=["title", "content", "is_public", "updated_at"])
         if groups is not None:
             _set_groups(source, groups)
-        if (source.title, source.content) != (current.title, current.content):
-            index().store(source, cut)
-            _settle(source)
+        if (source.title, source.content) == (current.title, current.content):
+            return ""
+        if cut and cut.is_of(source) and len(cut.drafts) + current.passages_total > LONG:
+            return _hold_for_cutting(source)
+        index().store(source, cut)
+        _settle(source)
+        return ""
+
+
+def _hold_for_cutting(source: Source) -> str:
+    """The text is saved, and its passages are still those of the former one: nobody else is to work on them."""
+    mark = f"{CUTTING}{uuid4().hex}"
+    source.state, source.state_reason, source.attempts = State.CREATION, "", 0
+    source.claimed_by, source.claimed_until = mark, timezone.now() + LEASE
+    source.save(update_fields=[*CLAIM, "state", "state_reason"])
+    return mark
+
+
+def _cut_in_steps(source: Source, cut: Cut, mark: str) -> None:
+    """Brings the passages of a long text to its present state. Ends when a later edit has taken over.
+
+    Killed in between, the worker goes on: see `claim`.
+    """
+
+    def last() -> None:
+        index().count(source, cut)
+        _settle(source)
+
+    if all(_one_step(source, mark, step) for step in index().steps(source, cut)):
+        _one_step(source, mark, last)
+
+
+@unit
+def _one_step(source: Source, mark: str, step: Callable[[], object]) -> bool:
+    with transaction_in_turn():
+        mine = Source.objects.not_deleted().filter(pk=source.pk, claimed_by=mark)
+        if not mine.update(claimed_until=timezone.now() + LEASE):
+            return False
+        step()
+    return True
 
 
 def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | None:
@@ -147,6 +198,7 @@ def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | N
     return cut_text(*wanted, known={bytes(digest) for digest in known})
 
 
+@unit
 def delete(*sources: Source) -> None:
     """Out of everybody's sight when this returns, and never to be brought back; the rows go step by step."""
     for some in steps.portions(sorted(source.pk for source in sources), MARKED_AT_ONCE):
@@ -155,17 +207,20 @@ def delete(*sources: Source) -> None:
     sweeping.soon()
 
 
+@unit
 def put_aside(source: Source) -> None:
     """Deletes it for every reader at once, and for good after UNDO."""
     Source.objects.filter(pk=source.pk, deleted_at=None).update(deleted_at=timezone.now())
 
 
+@unit
 def bring_back(source: Source) -> bool:
     """Undoes `put_aside`; False when it is too late."""
     recent = Source.objects.filter(pk=source.pk, deleted_at__gt=timezone.now() - UNDO)
     return bool(recent.update(deleted_at=None))
 
 
+@unit
 def try_again(source: Source) -> None:
     """A source that failed goes back to the worker."""
     with transaction_in_turn():
@@ -256,6 +311,7 @@ def is_unfinished() -> bool:
     return Source.objects.not_deleted().filter(state__in=[State.CREATION, State.PROCESSING]).exists()
 
 
+@unit
 def claim(worker: str, turns: Turns | None = None) -> Source | None:
     """The source whose turn it is, or that has waited longest, now this worker's; None when nothing is to be done.
 
@@ -270,14 +326,19 @@ def claim(worker: str, turns: Turns | None = None) -> Source | None:
         source = turns.pick(plain, waiting) if turns else waiting.first()
         if source is None:
             return None
+        was_cutting = source.claimed_by.startswith(CUTTING)
         source.attempts += 1
         if source.attempts > ATTEMPTS:
             # It took its workers with it, so that none came to say why.
             _release(source, State.ERROR, FORGOTTEN)
             return source
         source.state, source.state_reason = State.PROCESSING, ""
-        source.claimed_by, source.claimed_until = worker, now + LEASE
+        mark = f"{CUTTING}{uuid4().hex}" if was_cutting else worker
+        source.claimed_by, source.claimed_until = mark, now + LEASE
         source.save(update_fields=[*CLAIM, "state", "state_reason"])
+    if was_cutting:
+        _cut_in_steps(source, cut_text(source.title, source.content), mark)
+        source.claimed_by = ""  # it stands in the line again, with the passages that it has now
     return source
 
 
@@ -299,6 +360,7 @@ def is_whole(source: Source, embedder: str) -> bool:
     return not Passage.objects.filter(source=source.pk).without_vector(embedder).exists()
 
 
+@unit
 def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embedded) -> None:
     """Saves one batch and how far it brought the source. Raises ClaimLost."""
     with transaction_in_turn():
@@ -312,6 +374,7 @@ def keep(source: Source, worker: str, passages: Sequence[Passage], vectors: Embe
         Source.objects.filter(pk=source.pk).update(passages_done=done)
 
 
+@unit
 def finish(source: Source, worker: str, embedder: str) -> bool:
     """All passages have vectors: those of former embedders go. False when a passage lacks one. Raises ClaimLost."""
     with transaction_in_turn():
@@ -336,6 +399,7 @@ def give_back(source: Source, worker: str) -> None:
     Source.objects.filter(pk=source.pk, claimed_by=worker).update(claimed_by="", claimed_until=None, attempts=fewer)
 
 
+@unit
 def fail(source: Source, worker: str, reason: str) -> None:
     """An attempt that did not succeed: the next one comes after a pause, the last one ends in `error`."""
     with transaction_in_turn():

@@ -6,11 +6,13 @@ from collections.abc import Collection
 
 from accounts.actors import Actor
 from accounts.models import Group
+from accounts.units import unit
 from privategpt import sweeping
 from privategpt.models import Source, SourceQuerySet
 from privategpt.writing import transaction_in_turn
 
 
+@unit
 def delete_group(actor: Actor, group: Group) -> None:
     """Deletes the group with the sources that only its members could read: nobody could reach them any more.
 

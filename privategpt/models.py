@@ -15,6 +15,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import steps
 from accounts.models import Group
+from accounts.units import unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -249,7 +250,7 @@ class ChatQuerySet(models.QuerySet["Chat"]):
         """Out of sight for good; the rows go step by step (`sweeping`). Returns how many."""
         doomed = list(self.order_by().values_list("pk", flat=True))
         for some in steps.portions(doomed, 500):
-            Chat.objects.filter(pk__in=some).update(deleted_at=GONE)
+            unit(Chat.objects.filter(pk__in=some).update)(deleted_at=GONE)
         return len(doomed)
 
 
@@ -482,3 +483,23 @@ class Check(models.Model):
 
     def __str__(self) -> str:
         return self.question[:80]
+
+
+class BackupState(models.Model):
+    """One row: the scheduled backups of this database, whichever machine makes them; see `operations.schedule`."""
+
+    made_at = models.DateTimeField(null=True, blank=True)
+    file = models.TextField(blank=True, default="")
+    size = models.PositiveBigIntegerField(default=0)
+    host = models.CharField(max_length=200, blank=True, default="")
+    error = models.TextField(blank=True, default="", help_text="Of the last try; empty: it succeeded.")
+    failed_at = models.DateTimeField(null=True, blank=True)
+    claimed_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("state of backups")
+        verbose_name_plural = _("states of backups")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.made_at}"

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import DatabaseError, IntegrityError, close_old_connections
 from django.db.models import Q
 
+from accounts.units import unit
 from privategpt.models import LOST, Citation, Message, Source
 from privategpt.writing import transaction_in_turn
 
@@ -160,8 +161,7 @@ def _write_and_let_go(saves: Sequence[Save]) -> tuple[set[UUID], set[UUID]]:
 def write(saves: Sequence[Save], *, again: bool = True) -> tuple[set[UUID], set[UUID]]:
     """All in one transaction; when that fails, each by itself. Returns whose rows took it, and whose could not."""
     try:
-        with transaction_in_turn():
-            return {save.pk for save in saves if _write(save)}, set()
+        return _written_together(sorted(saves, key=lambda save: save.pk)), set()
     except (DatabaseError, ValueError) as fault:
         if len(saves) == 1 and again and isinstance(fault, IntegrityError):
             return write(saves, again=False)  # a source went away at this very moment: now its absence is seen
@@ -174,6 +174,13 @@ def write(saves: Sequence[Save], *, again: bool = True) -> tuple[set[UUID], set[
         kept |= took
         failed |= not_taken
     return kept, failed
+
+
+@unit
+def _written_together(saves: Sequence[Save]) -> set[UUID]:
+    """In one order, whichever process writes: two that meet must not wait for each other."""
+    with transaction_in_turn():
+        return {save.pk for save in saves if _write(save)}
 
 
 def _write(save: Save) -> bool:

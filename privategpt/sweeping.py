@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from accounts import steps
 from accounts.models import Group, User
+from accounts.units import unit
 from privategpt.models import GONE, Chat, Source
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def sweep(seconds: float) -> bool:
     return all(steps.end(rows, until=until, pace=pace) for rows in marked)
 
 
+@unit
 def _ties(pace: steps.Pace) -> int:
     """Takes sources off groups that were deleted; those that nobody else could read are marked. Returns how many."""
     with pace.step() as most:

@@ -5,6 +5,7 @@ embedder; killed at any moment it leaves batches that are whole and a claim that
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -12,6 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 from django.db import DatabaseError, close_old_connections, connection
@@ -60,7 +62,9 @@ class Progress:
 class Worker:
     """Works in the calling thread until it is told to stop."""
 
-    def __init__(self, embedding: Embedding, name: str = "") -> None:
+    def __init__(self, embedding: Embedding, name: str = "", *, alive: Path | None = None) -> None:
+        """`alive` is a file that is touched every few seconds of work, for whoever watches."""
+        self._alive = alive
         self.name = name or f"{socket.gethostname()[:40]}:{os.getpid()}:{os.urandom(3).hex()}"
         self.progress = Progress()
         self._embedding = embedding
@@ -125,9 +129,16 @@ class Worker:
             logger.warning("The embedder cannot be reached, and sources wait for it: %s", reason)
         self._is_missed = True
 
+    def sign(self) -> None:
+        """Says to whoever watches that it is at work."""
+        if self._alive:
+            with contextlib.suppress(OSError):
+                self._alive.touch(mode=0o600)
+
     def _tidy(self) -> None:
         if time.monotonic() - self._tidied > TIDY:
             self._tidied = time.monotonic()
+            self.sign()
             while Message.objects.lost().fail():
                 continue
             sweeping.sweep(SWEEP)

@@ -11,6 +11,12 @@ from django.core.exceptions import ImproperlyConfigured
 EXAMPLE = "postgres://user:password@host:5432/name"
 SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 OPTIONS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "host", "connect_timeout", "application_name", "options"}
+# Of several hosts: which to take, and in what order they are tried.
+CHOICES = {
+    "target_session_attrs": {"any", "read-write", "read-only", "primary", "standby", "prefer-standby"},
+    "load_balance_hosts": {"disable", "random"},
+}
+OPTIONS |= set(CHOICES)
 # Seconds. A pool that gives up soon begins anew with the next request: else its pauses double, and what waits
 # for a database that came back waits as long as that was away.
 WAIT, RECONNECT, IDLE = 3.0, 4.0, 60.0
@@ -37,7 +43,7 @@ def postgres(url: str, *, pool: int) -> dict[str, Any]:
     """Django's entry for a server, with at most `pool` connections in each process. Raises ImproperlyConfigured."""
     try:
         parts = urlsplit(url)
-        port = parts.port
+        hosts, ports = _places(parts.netloc.rpartition("@")[2])
     except ValueError as error:
         raise _wrong(f"is no URL ({error})") from None
     if parts.scheme not in {"postgres", "postgresql"}:
@@ -46,7 +52,7 @@ def postgres(url: str, *, pool: int) -> dict[str, Any]:
     name = unquote(parts.path.removeprefix("/"))
     if not name or "/" in name or parts.fragment:
         raise _wrong("names no database")
-    host = options.pop("host", "") or unquote(parts.hostname or "")
+    host = options.pop("host", "") or ",".join(hosts)
     if not host:
         raise _wrong("names no host")
     return {
@@ -55,7 +61,7 @@ def postgres(url: str, *, pool: int) -> dict[str, Any]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
-        "PORT": str(port or ""),
+        "PORT": ",".join(ports) if any(ports) else "",
         "CONN_MAX_AGE": 0,  # the pool keeps them
         "CONN_HEALTH_CHECKS": True,  # none is handed out that a restart of the server has ended
         "OPTIONS": {"connect_timeout": 5, **ALIVE, **options, "pool": pool_of(pool)},
@@ -80,7 +86,22 @@ def _options(query: str) -> dict[str, Any]:
         raise _wrong(f"has the option {strangers[0]}; known: {', '.join(sorted(OPTIONS))}")
     if found.get("sslmode", "prefer") not in SSL_MODES:
         raise _wrong(f"has sslmode={found['sslmode']}; known: {', '.join(sorted(SSL_MODES))}")
+    for name, known in CHOICES.items():
+        if name in found and found[name] not in known:
+            raise _wrong(f"has {name}={found[name]}; known: {', '.join(sorted(known))}")
     return found
+
+
+def _places(netloc: str) -> tuple[list[str], list[str]]:
+    """Hosts and their ports, of `one:5432,two,[::1]:5433`. Raises ValueError."""
+    hosts, ports = [], []
+    for place in netloc.split(","):
+        parts = urlsplit(f"//{place}")
+        if not parts.hostname and "," in netloc:
+            raise ValueError("a host is missing")
+        hosts.append(unquote(parts.hostname or ""))
+        ports.append(str(parts.port or ""))
+    return hosts, ports
 
 
 def _wrong(what: str) -> ImproperlyConfigured:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from accounts.faults import is_away
 from relay.ids import request_id
 
 # C0, DEL and C1, and the separators that some viewers break lines at.
@@ -67,6 +68,17 @@ class Refused(logging.Filter):
         if record.name.startswith("django.security."):
             record.exc_info = record.exc_text = None
             record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
+class NoTrace(logging.Filter):
+    """Of a database that is away the log says so in a line; the place where that was noticed tells nobody anything."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        fault = record.exc_info[1] if record.exc_info else None
+        if is_away(fault):
+            record.msg, record.args = f"{record.getMessage()} ({' '.join(str(fault).split())})", ()
+            record.exc_info, record.exc_text = None, None
         return True
 
 

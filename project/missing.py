@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext
 from django.views.csrf import csrf_failure
 
+from accounts.faults import is_away, is_read_only
 from relay.api.views import not_found as contract_not_found
 from relay.api.views import server_error
 
@@ -45,7 +45,10 @@ def _wants_page(request: HttpRequest) -> bool:
 
 def failed(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     """503 while the database is away, in words that need nothing out of it; else 500."""
-    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+    fault = sys.exc_info()[1]
+    if not is_away(fault):
         return server_error(request)
     text = gettext("The database is busy or cannot be reached. Try again in a moment.")
+    if is_read_only(fault):
+        text = gettext("The database takes no changes at the moment. Reading goes on; nothing was saved.")
     return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8", headers={"Retry-After": "5"})

@@ -306,7 +306,20 @@ ANSWERS_WAITING = whole("ANSWERS_WAITING", 512)
 ANSWERS_PER_USER = whole("ANSWERS_PER_USER", 32, least=1)
 ANSWER_SECONDS = number("ANSWER_SECONDS", 900, least=1)
 
+# Hours between two backups that the worker makes by itself; 0: none.
+BACKUP_EVERY = number("BACKUP_EVERY", 0)
+BACKUP_KEEP = whole("BACKUP_KEEP", 7, least=1)
+
 LOG_FORMATS = ("line", "json")
+LOG_FILE = text("LOG_FILE")  # empty: standard error
+LOG_HANDLER: dict[str, Any] = {"class": "project.logs.Stderr"}
+if LOG_FILE:
+    LOG_HANDLER = {
+        "class": "project.logfile.LogFile",
+        "path": LOG_FILE,
+        "most_bytes": int(number("LOG_FILE_MB", 20, least=0.001) * (1 << 20)),
+        "kept": whole("LOG_FILES", 5),
+    }
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -314,15 +327,15 @@ LOGGING = {
         "line": {"()": "project.logs.LineFormatter"},
         "json": {"()": "project.logs.JsonFormatter"},
     },
-    "filters": {"refused": {"()": "project.logs.Refused"}},
+    "filters": {"refused": {"()": "project.logs.Refused"}, "no_trace": {"()": "project.logs.NoTrace"}},
     "handlers": {
-        "stderr": {
-            "class": "project.logs.Stderr",
+        "log": {
+            **LOG_HANDLER,
+            "filters": ["refused", "no_trace"],
             "formatter": one_of("LOG_FORMAT", LOG_FORMATS) or "line",
-            "filters": ["refused"],
         }
     },
-    "root": {"handlers": ["stderr"], "level": text("LOG_LEVEL", "INFO").upper()},
+    "root": {"handlers": ["log"], "level": text("LOG_LEVEL", "INFO").upper()},
     "loggers": {
         "uvicorn": {"level": "WARNING"},
         "django": {"level": "WARNING"},

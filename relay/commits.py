@@ -16,6 +16,8 @@ from typing import Any
 
 from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connection, transaction
 
+from accounts.units import unit
+
 logger = logging.getLogger(__name__)
 
 GAP = 0.001  # seconds from the end of one commit to the start of the next, at the most
@@ -134,6 +136,7 @@ def _write_or_reconnect(rows: Sequence[tuple[Insert, Row]]) -> None:
         _write(rows)
 
 
+@unit
 def _write(rows: Sequence[tuple[Insert, Row]]) -> None:
     """All rows in one transaction and few statements: the interpreter's lock is free while a statement runs."""
     now = connection.ops.adapt_datetimefield_value(datetime.now(UTC))

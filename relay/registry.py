@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from accounts import steps
 from accounts.models import Token
+from accounts.units import unit
 from relay.frames import LONGEST_ID
 from relay.models import AGENT_KEPT, ANSWER_KEPT, USELESS_AGENT_KEPT, Agent, Conversation, StoredAnswer
 from relay.pool import Agent as Connected
@@ -59,6 +60,7 @@ async def joined(agents: Iterable[Connected]) -> None:
 
 
 @transaction.atomic
+@unit
 def _joined(rows: list[Agent]) -> None:
     there = set(Token.objects.filter(kind=Token.Kind.AGENT).values_list("pk", flat=True))
     Agent.objects.bulk_create(
@@ -97,6 +99,7 @@ async def write_counts(counts: list[Counts]) -> None:
     await database_sync_to_async(_write_counts, thread_sensitive=False)(counts)
 
 
+@unit
 def _write_counts(counts: list[Counts]) -> None:
     """Two plain statements: this comes every few seconds, for thousands of agents that mostly did nothing."""
     now = datetime.now(UTC)

@@ -126,11 +126,12 @@ def left_behind(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _as_in_a_fresh_process(django_test_environment: None) -> Iterator[None]:
+def _as_in_a_fresh_process(django_test_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fails the test that left something, and puts back what can be put back, so that only that one fails."""
     begin()
     before = state()
     yield
+    monkeypatch.undo()  # which it would do itself, but after this: pytest-django asks for it first
     if found := left_behind(before, state()):
         _put_back(before)
         pytest.fail("left behind: " + "; ".join(found), pytrace=False)

@@ -80,6 +80,7 @@ WITHOUT_DATABASE = [
     "test_listener.py",
     "test_llm_embedded.py",
     "test_llm_openai.py",
+    "test_logfile.py",
     "test_page_languages.py",
     "test_passages.py",
     "test_pool.py",
@@ -103,6 +104,7 @@ WITHOUT_DATABASE = [
     "test_supervisor.py",
     "test_tracing.py",
     "test_translations.py",
+    "test_watching.py",
 ]
 # Files that take longest go first where several processes share them out, or one would be at work alone in the end.
 LONGEST = [

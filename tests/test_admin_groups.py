@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import AuditEntry, Group, Token, User
-from privategpt import knowledge
+from privategpt import knowledge, sweeping
 from privategpt.models import Passage, Source
 from tests.admin_site import act, administrator, page, signed_in, staff
 from tests.answering import group, source
@@ -38,6 +38,7 @@ def test_sources_of_nobody_else_go_with_their_group(tea: Group, way: str) -> Non
         client.post(page(Group, "delete", tea.pk), {"post": "yes"})
     else:
         act(client, "delete_selected", [tea], post="yes")
+    assert sweeping.sweep(60)
     assert not Group.objects.filter(name="tea").exists()
     assert titles() == {"Shared", "Public"}
     assert not Passage.objects.filter(source__title="Own").exists()
@@ -48,6 +49,7 @@ def test_sources_of_nobody_else_go_with_their_group(tea: Group, way: str) -> Non
 
 def test_of_two_groups_that_go_together_what_both_held_goes_too(tea: Group) -> None:
     act(signed_in(administrator()), "delete_selected", list(Group.objects.all()), post="yes")
+    assert sweeping.sweep(60)
     assert not Group.objects.exists()
     assert titles() == {"Public"}
     assert AuditEntry.objects.filter(action="delete group").count() == 2

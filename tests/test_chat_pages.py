@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Group, User
-from privategpt import answers, ingest
+from privategpt import answers, ingest, sweeping
 from privategpt.models import Chat, Citation, Message, Source
 from privategpt.pages import history
 from privategpt.pages.exports import _closed
@@ -212,6 +212,7 @@ def test_what_was_not_brought_back_within_an_hour_is_erased(alice: User) -> None
     Chat.objects.filter(pk=gone.pk).update(deleted_at=timezone.now() - timedelta(minutes=61))
     assert signed_in(alice).post(f"/chats/{gone.pk}/restore").status_code == 404
     signed_in(alice).post(f"/chats/{other.pk}/delete")
+    assert sweeping.sweep(60)
     assert not Chat.objects.filter(pk=gone.pk).exists()
     assert Chat.objects.filter(pk=other.pk).exists()
 

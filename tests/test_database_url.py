@@ -41,9 +41,19 @@ def test_a_socket_is_named_by_its_folder() -> None:
     assert postgres("postgresql:///chats?host=/var/run/postgresql", pool=4)["HOST"] == "/var/run/postgresql"
 
 
+def test_several_hosts_and_which_of_them_to_take() -> None:
+    found = postgres("postgres://ada:p%40ss@one:5432,two,[::1]:5433/chats?target_session_attrs=read-write", pool=4)
+    assert (found["HOST"], found["PORT"], found["PASSWORD"]) == ("one,two,::1", "5432,,5433", "p@ss")
+    assert found["OPTIONS"]["target_session_attrs"] == "read-write"
+    assert postgres("postgres://ada@one,two/chats", pool=4)["PORT"] == ""
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
+        (f"postgres://ada:{PASSWORD}@one,,two/chats", "a host is missing"),
+        (f"postgres://ada:{PASSWORD}@one,two:port/chats", "is no URL"),
+        (f"postgres://ada:{PASSWORD}@one,two/chats?target_session_attrs=best", "has target_session_attrs=best"),
         (f"mysql://ada:{PASSWORD}@db/chats", "begins with mysql"),
         (f"ada:{PASSWORD}@db/chats", "only postgres:// is known"),
         (f"postgres://ada:{PASSWORD}@db", "names no database"),

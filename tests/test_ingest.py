@@ -16,7 +16,7 @@ from django.db import IntegrityError, connection, connections
 from django.utils import timezone
 
 from accounts.models import Group, User
-from privategpt import ingest
+from privategpt import ingest, sweeping
 from privategpt.models import UNDO_TIME, Chat, Passage, Source, Vector
 from privategpt.retrieval.search import search
 from privategpt.worker import Worker
@@ -126,6 +126,7 @@ def test_a_deleted_source_leaves_nothing(tea: Group, embedding: FakeEmbedding) -
     began = time.thread_time()
     ingest.delete(stored)
     assert time.thread_time() - began < 0.2
+    assert sweeping.sweep(60)
     assert not Passage.objects.exists()
     assert not Vector.objects.exists()
     assert not words_in_index()

@@ -33,7 +33,7 @@ def root(db: None) -> User:
 
 
 def titles() -> list[str]:
-    return sorted(Source.objects.values_list("title", flat=True))
+    return sorted(Source.objects.kept().values_list("title", flat=True))
 
 
 def test_the_first_administrator_gets_the_manual(docs: Path, root: User, alice: User) -> None:
@@ -67,6 +67,9 @@ def test_changed_new_and_removed_pages_are_followed(docs: Path, root: User) -> N
     (docs / "new.md").unlink()
     assert manual.load() == 1
     assert titles() == ["Agents and more", "Switchboard"]
+    (docs / "new.md").write_text("It is back, before the rows of the former one have gone.")
+    assert manual.load() == 1
+    assert titles() == ["Agents and more", "Switchboard", "new.md"]
 
 
 def test_what_an_administrator_deleted_stays_deleted(docs: Path, root: User) -> None:

@@ -150,6 +150,14 @@ def test_the_sign_in_page_sets_cookies_for_tls_alone(visitor: httpx.Client) -> N
     assert "Secure" in reply.headers["set-cookie"]
 
 
+def test_one_signs_in_on_another_port_than_443(visitor: httpx.Client) -> None:
+    place = f"{NAME}:8443"
+    visitor.headers.update({"Host": place, "Origin": f"https://{NAME}:9443", "Referer": f"https://{place}/"})
+    assert visitor.post("/sign-in", data=LOGIN | form(visitor, "/sign-in")).status_code == 403
+    visitor.headers["Origin"] = f"https://{place}"
+    assert visitor.post("/sign-in", data=LOGIN | form(visitor, "/sign-in")).status_code == 302
+
+
 def signed_in(visitor: httpx.Client) -> httpx.Client:
     """The visitor, as a browser that Ada has signed in with."""
     visitor.headers["Referer"] = f"https://{NAME}/"

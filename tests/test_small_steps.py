@@ -15,6 +15,7 @@ from accounts import steps
 from accounts.models import AuditEntry, Group, Session, Token, User
 from privategpt import ingest, sweeping
 from privategpt.models import Chat, Citation, Message, Passage, Scenario, Source, Vector
+from privategpt.retrieval.search import search
 from relay import registry
 from relay.models import Conversation
 from tests.admin_site import act, administrator, page, signed_in
@@ -234,3 +235,38 @@ def test_a_deleted_source_is_neither_edited_nor_embedded_nor_cited(tea: Group, a
     assert Client().patch(
         f"/api/v1/sources/{one.pk}", {"title": "Back"}, content_type="application/json", **api(alice)
     ).status_code in {403, 404}
+
+
+def parts(*numbers: int) -> str:
+    return "\n\n".join(f"# Part {number}\n\n{f'Leaf{number} of tea. ' * 20}" for number in numbers)
+
+
+def test_a_long_source_is_edited_in_small_steps_and_keeps_what_did_not_change(tea: Group, alice: User) -> None:
+    long = source("Long", parts(*range(400)), tea)
+    kept = Passage.objects.get(source=long, heading="Part 399")
+    Vector.objects.create(passage=kept, embedder="e", data=b"")
+    with recorded() as found:
+        ingest.edit(long, content=parts(*range(1000, 1050), *range(50, 400)))
+    are_small(found)
+    long.refresh_from_db()
+    assert (long.passages_total, long.passages_done, long.claimed_by) == (400, 1, "")
+    rows = list(Passage.objects.filter(source=long).order_by("position"))
+    assert [row.position for row in rows] == list(range(400))
+    assert all(long.content[row.start : row.end] == row.text for row in rows)
+    assert rows[-1].pk == kept.pk
+    assert search("leaf1049", Source.objects.visible_to(alice)).hits
+    assert not search("leaf49", Source.objects.visible_to(alice)).hits
+
+
+def test_a_long_edit_that_was_killed_is_finished_by_the_worker(tea: Group) -> None:
+    long = source("Long", parts(*range(400)), tea)
+    with pytest.raises(Ended), recorded(last=3):
+        ingest.edit(long, content=parts(*range(1000, 1400)))
+    assert ingest.claim("worker") is None, "it is held for as long as its editor may live"
+    Source.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
+    assert ingest.claim("worker") == long
+    long.refresh_from_db()
+    rows = list(Passage.objects.filter(source=long).order_by("position"))
+    assert (long.claimed_by, len(rows), long.passages_total) == ("", 400, 400)
+    assert all(long.content[row.start : row.end] == row.text for row in rows)
+    assert ingest.claim("worker") == long

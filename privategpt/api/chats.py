@@ -106,10 +106,9 @@ class _Asking(ApiView):
             target = self.caller.chats().get(pk=found_id(chat))
         language = self.fields.get("language") or target.language
         question, narrowed_to = self.fields["question"], self.caller.narrowed_to
-        begun.append(
-            answers.begin(target, question, user=user, language=language, groups=groups, narrowed_to=narrowed_to)
-        )
-        return {"message": str(begun[0].pk)}
+        message = answers.begin(target, question, user=user, language=language, groups=groups, narrowed_to=narrowed_to)
+        begun[:] = [message]  # what was begun before is not there: its transaction was taken back
+        return {"message": str(message.pk)}
 
     def _scenario(self) -> Scenario | None:
         wanted = self.fields.get("scenario")

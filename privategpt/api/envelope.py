@@ -14,6 +14,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from rest_framework.serializers import ValidationError
 
+from accounts.faults import is_read_only
 from accounts.people import Taken
 from accounts.signin import Locked, WrongCredentials
 from privategpt import answers, follow, ingest
@@ -131,6 +132,8 @@ def understood(fault: Exception) -> Refusal:
         case OperationalError() if is_full(fault):
             logger.error("The disk is full: nothing can be saved. (%s)", fault)
             return Refusal(507, "The server's disk is full; nothing was saved.", headers=LATER)
+        case _ if is_read_only(fault):
+            return Refusal(503, "The database takes no changes at the moment; nothing was saved.", headers=LATER)
         case OperationalError() | InterfaceError():
             return Refusal(503, "The database is busy or cannot be reached.", headers=LATER)
     logger.error("A request failed in a way that nobody foresaw.", exc_info=fault)

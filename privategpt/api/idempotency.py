@@ -15,6 +15,7 @@ from django.db import IntegrityError
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts.units import unit
 from privategpt.api.credentials import Caller
 from privategpt.api.envelope import Refusal, invalid
 from privategpt.models import StoredReply
@@ -26,6 +27,7 @@ FORGOTTEN_AT_ONCE = 100
 Made = dict[str, str]
 
 
+@unit
 def once(caller: Caller, request: HttpRequest, raw: bytes, make: Callable[[], Made]) -> Made:
     """What `make` returns, or returned when this request came first. Without a key it is made each time.
 

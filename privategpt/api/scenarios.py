@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import steps
 from accounts.people import Taken
+from accounts.units import unit
 from privategpt.api.base import ApiView, found_id, page_of
 from privategpt.api.envelope import invalid
 from privategpt.api.fields import Body, Flag, Number, Page, Text, Whole
@@ -92,6 +93,7 @@ class Scenarios(_Keeping):
         """By name."""
         return page_of(self.caller.scenarios().order_by("name"), "scenarios", shape, self.asked)
 
+    @unit
     def post(self) -> dict[str, Any]:
         """A new one."""
         scenario = Scenario(owner=self.caller.user, **self.fields)
@@ -106,6 +108,7 @@ class OneScenario(_Keeping):
     scopes = {"PATCH": "admin", "DELETE": "admin"}
     roles = {"PATCH": "system", "DELETE": "system"}
 
+    @unit
     def patch(self, scenario: str) -> dict[str, Any]:
         """Changes what is given."""
         with transaction.atomic():

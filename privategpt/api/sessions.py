@@ -13,6 +13,7 @@ from accounts import secondfactor, signlog
 from accounts.addresses import peer
 from accounts.models import Token
 from accounts.signin import LONGEST_PASSWORD, sign_in
+from accounts.units import unit
 from privategpt.api.base import ApiView
 from privategpt.api.envelope import LATER, Refusal
 from privategpt.api.fields import Body, Text
@@ -49,6 +50,7 @@ class Login(ApiView):
         finally:
             Login.waiting -= 1
 
+    @unit
     def _token(self) -> dict[str, str]:
         self.admit()
         user = sign_in(self.fields["email"], self.fields["password"], peer(self.plain))

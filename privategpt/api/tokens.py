@@ -13,6 +13,7 @@ from rest_framework import serializers
 from accounts import issuing
 from accounts.models import Token
 from accounts.numerals import whole
+from accounts.units import unit
 from privategpt.api.base import ApiView, page_of
 from privategpt.api.credentials import SCOPES
 from privategpt.api.envelope import invalid, moment, not_found
@@ -73,6 +74,7 @@ class _OwnTokens(ApiView):
         if self.caller.token.scopes or self.caller.token.is_narrowed:
             raise PermissionDenied("A limited token cannot deal with tokens; sign in instead.")
 
+    @unit
     def _end(self, number: int) -> dict[str, Any]:
         token = self._own().filter(pk=number).first()
         if token is None:
@@ -109,6 +111,7 @@ class Tokens(_OwnTokens):
         rows = self._own().prefetch_related("groups").order_by("-pk")
         return page_of(rows, "tokens", self._shape, self.asked)
 
+    @unit
     def post(self) -> dict[str, Any]:
         """A new token. The answer is the only place where it can be read."""
         groups = own_groups(self.caller, self.fields.get("groups", []))

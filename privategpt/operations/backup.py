@@ -104,6 +104,26 @@ def _kept(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in known} | {name: at for name, at in state.items() if at.is_file()}
 
 
+def verify(source: Path) -> Manifest:
+    """That a restore could be made of it: every file is whole, the secrets are there, the database can be read.
+
+    Raises BadArchive, CannotRestore, CannotStore, OSError.
+    """
+    with workplace(source.parent) as drafts:
+        manifest = archive.extract(source, drafts)
+        secret_key, _ = SECRETS  # a server may have no admin key, and then none is made up
+        if secret_key not in manifest.files or not (drafts / secret_key).read_text().strip():
+            raise CannotRestore(f"{secret_key} is missing in {source}: no key or session would be valid.")
+        file = stores.FILES.get(manifest.vendor, "")
+        if file not in manifest.files:
+            raise CannotRestore(f"There is no database in {source}.")
+        if manifest.vendor == "sqlite":
+            _compare(manifest, stores.sqlite_rows(drafts / file))
+        else:
+            stores.list_dump(drafts / file)
+        return manifest
+
+
 # -- restore --------------------------------------------------------------------------------------
 
 

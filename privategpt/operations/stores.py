@@ -169,6 +169,11 @@ def _empty(connection: BaseDatabaseWrapper) -> None:
             cursor.execute(f"DROP FUNCTION IF EXISTS {signature} CASCADE")
 
 
+def list_dump(dump_file: Path) -> None:
+    """Reads the dump's table of contents. Raises CannotStore for one that is none."""
+    run([tool("pg_restore"), "--list", str(dump_file)], dict(os.environ))
+
+
 def others(connection: Any) -> int:
     """How many other sessions use this PostgreSQL database. Those that are just ending get a moment."""
     connection.close()

@@ -12,6 +12,7 @@ from django.db.models import Count
 from django.utils.translation import get_language, gettext
 
 from accounts.models import Group
+from accounts.units import unit
 from privategpt import answers
 from privategpt.models import Chat, Message, Source
 from privategpt.writing import transaction_in_turn
@@ -92,6 +93,7 @@ class QuestionForm(forms.Form):
         chat.groups.set(groups)
 
 
+@unit
 def ask(user: User, chat: Chat | None, form: QuestionForm, instead_of: Message | None = None) -> Message:
     """Saves the question; of a chat's last one, `instead_of` goes and the new one takes its place.
 

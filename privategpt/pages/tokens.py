@@ -15,6 +15,7 @@ from accounts import issuing
 from accounts.actors import Actor
 from accounts.addresses import peer
 from accounts.models import Token
+from accounts.units import unit
 from privategpt.api.credentials import SCOPES
 from privategpt.pages.account_forms import ABILITIES, ANSWER, TokenForm
 from privategpt.pages.shell import UserRequest
@@ -38,6 +39,7 @@ def tokens(request: UserRequest) -> HttpResponse:
     return _page(request, TokenForm(request.user), made=token, key=key)
 
 
+@unit
 def _make(request: UserRequest, form: TokenForm) -> tuple[Token, str]:
     wanted = form.cleaned_data
     scopes = [scope for scope in SCOPES if scope in wanted["may"]]

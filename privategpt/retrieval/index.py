@@ -4,15 +4,16 @@
 import hashlib
 import time
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Max, QuerySet
 from django.db.models.expressions import RawSQL
 
+from accounts.steps import portions
 from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval import passages as cutting
 from privategpt.retrieval.analyse import VERSION, Term, detect, index_words
@@ -23,6 +24,7 @@ MINORITY = 0.02  # a language with a smaller share of the passages is searched b
 STALE = 60.0  # seconds that the shares of the languages are believed
 SETTLING = 5.0  # seconds, while passages are being added
 FEW = 5_000  # passages; with fewer of them everything is counted anew
+STEP = 50  # passages of one source that are changed in one piece
 REBUILT_AT_ONCE = 100  # passages in one transaction
 RENEWED_AT_ONCE = 50  # likewise, where each is read anew
 
@@ -71,6 +73,10 @@ class Cut:
     language: str
     drafts: tuple[Draft, ...]
 
+    def is_of(self, source: Source) -> bool:
+        """Whether it is of the text as it stands there."""
+        return (self.title, self.content) == (source.title, source.content)
+
 
 @dataclass(frozen=True, slots=True)
 class Near:
@@ -83,6 +89,12 @@ class Near:
 
 class Index(Protocol):
     """Stores passages and finds them by words. Scores are higher for better, comparable within one search only."""
+
+    def steps(self, source: Source, cut: Cut) -> Iterator[Callable[[], object]]:
+        """What `store` does, in pieces; `count` comes behind the last."""
+
+    def count(self, source: Source, cut: Cut) -> None:
+        """Writes how many passages there are now, and how many have vectors."""
 
     def store(self, source: Source, cut: Cut | None = None) -> None:
         """Indexes a saved source; keeps the passages (and vectors) that did not change."""
@@ -164,26 +176,40 @@ class StoredIndex:
     def store(self, source: Source, cut: Cut | None = None) -> None:
         if cut is None or (cut.title, cut.content) != (source.title, source.content):
             cut = cut_text(source.title, source.content)
-        drafts = [(_row(source, number, draft), draft) for number, draft in enumerate(cut.drafts)]
         with transaction.atomic():
-            kept = self._keep_unchanged(source, [row for row, _ in drafts])
-            self._insert(source, [(row, draft) for row, draft in drafts if row.pk is None])
-            source.language, source.passages_total = cut.language, len(drafts)
-            source.passages_done = Passage.objects.filter(pk__in=kept, vectors__isnull=False).distinct().count()
-            source.save(update_fields=["language", "passages_total", "passages_done"])
+            for step in self.steps(source, cut):
+                step()
+            self.count(source, cut)
 
-    def _keep_unchanged(self, source: Source, rows: list[Passage]) -> list[int]:
-        """Gives rows that the source already has their ids and new places, deletes the others. Returns the kept ids."""
+    def steps(self, source: Source, cut: Cut) -> Iterator[Callable[[], object]]:
+        """What brings the source's passages to this cut, in pieces that take some tens of milliseconds each."""
+        drafts = [(_row(source, number, draft), draft) for number, draft in enumerate(cut.drafts)]
+        gone = self._matched(source, [row for row, _ in drafts])
+        kept = [row for row, _ in drafts if row.pk is not None]
+        new = [(row, draft) for row, draft in drafts if row.pk is None]
+        for ids in portions(gone, STEP):
+            yield Passage.objects.filter(pk__in=ids).delete
+        for some in portions(new, STEP):
+            yield partial(self._insert, source, some)
+        for rows in portions(kept, STEP):
+            yield partial(_move, rows)
+
+    def count(self, source: Source, cut: Cut) -> None:
+        """Behind the last step."""
+        own = Passage.objects.filter(source=source)
+        source.language, source.passages_total = cut.language, len(cut.drafts)
+        source.passages_done = own.filter(vectors__isnull=False).distinct().count()
+        source.save(update_fields=["language", "passages_total", "passages_done"])
+
+    def _matched(self, source: Source, rows: list[Passage]) -> list[int]:
+        """Gives rows that the source already has their ids. Returns the ids of the others."""
         old: dict[bytes, list[int]] = {}
         for pk, digest in source.passages.order_by("-position").values_list("pk", "digest"):
             old.setdefault(bytes(digest), []).append(pk)
         for row in rows:
             if known := old.get(bytes(row.digest)):
                 row.pk = known.pop()
-        kept = [row for row in rows if row.pk is not None]
-        source.passages.exclude(pk__in=[row.pk for row in kept]).delete()
-        Passage.objects.bulk_update(kept, ["position", "start", "end", "heading"], batch_size=100)
-        return [row.pk for row in kept]
+        return sorted(pk for left in old.values() for pk in left)
 
     def _insert(self, source: Source, drafts: list[tuple[Passage, Draft]]) -> None:
         Passage.objects.bulk_create([row for row, _ in drafts], batch_size=100)
@@ -256,6 +282,13 @@ class StoredIndex:
 
 def _piece(row: Passage) -> cutting.Passage:
     return cutting.Passage(row.start, row.end, row.heading, row.text)
+
+
+def _move(rows: Sequence[Passage]) -> None:
+    """To their new places. A statement for each: Django's one for all takes longer the more there are."""
+    sql = f'UPDATE {Passage._meta.db_table} SET position = %s, start = %s, "end" = %s, heading = %s WHERE id = %s'  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, [(row.position, row.start, row.end, row.heading, row.pk) for row in rows])
 
 
 def _row(source: Source, position: int, draft: Draft) -> Passage:

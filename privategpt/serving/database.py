@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
+from privategpt.operations import stores
 from privategpt.serving.patience import Away, patiently
 from privategpt.serving.workplace import sweep, workplace
+
+logger = logging.getLogger(__name__)
 
 MIGRATING = 0x5377_6974_6368_626F  # the advisory lock's number: "Switchbo"
 PASSING = (  # what PostgreSQL says when it refuses only for now
@@ -173,9 +177,12 @@ def _migrate(before: Path | None) -> None:
 
 
 def copy(connection: BaseDatabaseWrapper) -> Path | None:
-    """A complete copy of an SQLite database, also while others write; None for other databases. Raises NotReady."""
-    if connection.vendor != "sqlite":
-        return None  # its administrator has better means
+    """A complete copy of the database, also while others write; None where that takes programs that are not here.
+
+    Raises NotReady.
+    """
+    if connection.vendor == "postgresql":
+        return _dumped(connection)
     name = Path(connection.settings_dict["NAME"])
     folder = Path(settings.DATA_DIR) / "backups"
     target = folder / f"{name.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}{name.suffix}"
@@ -186,6 +193,27 @@ def copy(connection: BaseDatabaseWrapper) -> Path | None:
             old.unlink()
     except (OSError, sqlite3.Error) as error:
         raise NotReady(f"The database could not be copied to {target} before migrating ({error}).") from error
+    return target
+
+
+def _dumped(connection: BaseDatabaseWrapper) -> Path | None:
+    """By pg_dump. Where that is missing or of another version the log says so, and migrating goes on."""
+    folder = Path(settings.DATA_DIR) / "backups"
+    target = folder / f"before-migrating-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.dump"
+    draft = target.with_suffix(".part")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        stores.dump(connection, draft)
+        draft.rename(target)
+        for old in sorted(folder.glob("before-migrating-*.dump"))[:-COPIES]:
+            old.unlink()
+    except OSError as error:
+        raise NotReady(f"The database could not be copied to {target} before migrating ({error}).") from error
+    except stores.CannotStore as reason:
+        logger.warning("The database is migrated without a copy from before: %s", reason)
+        return None
+    finally:
+        draft.unlink(missing_ok=True)
     return target
 
 

@@ -21,6 +21,7 @@ from accounts import audit, keys, people
 from accounts.actors import Actor
 from accounts.addresses import peer
 from accounts.models import Token, User
+from accounts.units import unit
 from relay import exchange
 from relay.api import credentials, guesses, replies, shapes
 from relay.api.asking import answer_ask
@@ -239,13 +240,18 @@ class AddUser(AdminView):
         if isinstance(fields, HttpResponse):
             return fields
         try:
-            with transaction.atomic():
-                user = User.objects.create_user(None)
-                _, key = Token.objects.issue(Token.Kind.RELAY, user, name="added with the admin key")
-                audit.record("add user", user, way="admin key", address=peer(request._request))
+            user, key = self._add(request)
         except DatabaseError:
             return http(replies.error(500, "Failed to insert user_id and token into database"))
         return http(replies.reply(200, shapes.NewUser(key, str(user.id))))
+
+    @unit
+    @transaction.atomic
+    def _add(self, request: Request) -> tuple[User, str]:
+        user = User.objects.create_user(None)
+        _, key = Token.objects.issue(Token.Kind.RELAY, user, name="added with the admin key")
+        audit.record("add user", user, way="admin key", address=peer(request._request))
+        return user, key
 
 
 class DeleteUser(AdminView):
@@ -256,8 +262,7 @@ class DeleteUser(AdminView):
         if isinstance(fields, HttpResponse):
             return fields
         try:
-            with transaction.atomic():
-                self._retire(fields["user_id"], request)
+            unit(transaction.atomic(self._retire))(fields["user_id"], request)
         except PermissionDenied as refused:
             return http(replies.error(409, str(refused)))
         except DatabaseError:

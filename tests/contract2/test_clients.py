@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Group, User
-from privategpt import ingest
+from privategpt import ingest, sweeping
 from privategpt.api.urls import ROUTES
 from privategpt.models import Source
 from tests.conftest import PASSWORD
@@ -271,6 +271,7 @@ def test_a_group_that_goes_while_sources_come_leaves_nothing_behind(
     calls: list[Callable[[], Reply]] = [lambda: as_alice.post("/sources", body)] * 12
     calls.insert(6, lambda: as_root.delete("/groups", {"groupName": "alpha"}))
     assert set(at_once(calls)) <= {200, 422}
+    assert sweeping.sweep(60)
     assert not Group.objects.filter(name="alpha").exists()
     assert not Source.objects.exists()
 

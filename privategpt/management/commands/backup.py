@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from privategpt.operations import backup
+from privategpt.operations.archive import BadArchive
 from privategpt.operations.stores import CannotStore
 
 
@@ -21,7 +22,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", nargs="?", type=Path, help="default: a new one in DATA_DIR/backups")
 
-    def handle(self, *, file: Path | None, **options: Any) -> None:
+        parser.add_argument("--verify", action="store_true", help="look whether FILE could be restored, and end")
+
+    def handle(self, *, file: Path | None, verify: bool, **options: Any) -> None:
+        if verify:
+            self._verify(file)
+            return
         target = file or backup.default_target()
         if target.exists():
             raise CommandError(f"{target} is there already; name another file.")
@@ -35,3 +41,13 @@ class Command(BaseCommand):
         if "admin_key" not in manifest.files:
             self.stderr.write("The admin key is not in it: only the server was told. Keep it apart, or set ADMIN_KEY.")
         self.stdout.write(f"{target}: {rows} rows, {size:.1f} MiB, {time.monotonic() - began:.1f} s")
+
+    def _verify(self, file: Path | None) -> None:
+        if file is None:
+            raise CommandError("Name the file that is to be verified.")
+        try:
+            manifest = backup.verify(file)
+        except (BadArchive, backup.CannotRestore, CannotStore, OSError) as fault:
+            raise CommandError(f"{file} cannot be restored. {fault}") from fault
+        rows = sum(manifest.rows.values())
+        self.stdout.write(f"{file} is whole: {manifest.vendor}, {rows} rows, made {manifest.made_at}.")

@@ -25,6 +25,9 @@ from privategpt.serving.run import DoesNotStart, Run
 from privategpt.serving.screen import Welcome
 
 MOST = 64  # processes of a part
+CONNECTIONS = 80  # of the hundred that PostgreSQL takes by itself; the others are for whoever looks after it
+LEAST_POOL = 4
+USUAL = 4  # processes, with which the default of 20 for each is no more than that
 NEEDS_REDIS = (
     "Several web processes reach each other's agents through Redis: set REDIS_URL (redis://HOST:6379), "
     "or leave --web at 1."
@@ -65,6 +68,9 @@ class Command(BaseCommand):
         if crew.web > 1 and not settings.REDIS_URL:
             raise CommandError(NEEDS_REDIS)
         os.umask(0o077)  # the database and its copies are nobody else's
+        if crew.web + crew.workers > USUAL:  # for the children, unless it is set
+            fair = max(LEAST_POOL, CONNECTIONS // (crew.web + crew.workers))
+            os.environ["DATABASE_POOL"] = os.environ.get("DATABASE_POOL", "").strip() or str(fair)
         # A renewal that is asked for before there is anything to renew must not end the start.
         signal.signal(signal.SIGUSR1, lambda *_: None)
         secrets.warn()

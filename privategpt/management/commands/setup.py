@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import os
+import time
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
 
 from privategpt import manual
 from privategpt.serving import database, firststart
 from privategpt.serving.hold import Held, share
+
+PAUSE = 1.0  # seconds between two looks
 
 
 class Command(BaseCommand):
     help = "Migrate the database, make the first administrator and load the manual; running it again does no harm."
     requires_system_checks: list[str] = []  # `make check` runs them
 
-    def handle(self, **options: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        say = parser.add_argument
+        say(
+            "--patience",
+            type=float,
+            default=0.0,
+            metavar="SECONDS",
+            help="so long it waits for a database that is away",
+        )
+
+    def handle(self, *, patience: float, **options: Any) -> None:
         os.umask(0o077)  # the database and its copies are nobody else's
         try:
             share(Path(settings.DATA_DIR))
+            self._wait(patience)
             database.prepare()
             firststart.check_administrator()
             firststart.begin()
@@ -33,6 +49,18 @@ class Command(BaseCommand):
         firststart.done()
         for name, value in self._rows(administrator):
             self.stdout.write(f"  {name:<12} {value}")
+
+    def _wait(self, patience: float) -> None:
+        """Until the database takes a connection, or the time is over; what is wrong then is said by who uses it."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            try:
+                connection.ensure_connection()
+            except DatabaseError as fault:
+                self.stderr.write(f"The database is not there yet ({' '.join(str(fault).split())}).")
+                time.sleep(PAUSE)
+            else:
+                return
 
     def _rows(self, administrator: firststart.Administrator | None) -> Iterator[tuple[str, str]]:
         yield "Database", "migrated"

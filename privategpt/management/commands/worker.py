@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from privategpt import orphan
+from privategpt.operations import schedule
 from privategpt.retrieval.embedding_process import Client, socket_path
 from privategpt.serving import database
 from privategpt.serving.hold import Held, share
@@ -33,10 +34,14 @@ class Command(BaseCommand):
             database.check_if_there()
         except (Held, database.NotReady) as reason:
             raise CommandError(str(reason)) from reason
-        worker = Worker(Client(socket_path(settings.DATA_DIR)))
+        worker = Worker(Client(socket_path(settings.DATA_DIR)), alive=Path(settings.DATA_DIR) / "worker.alive")
+        backups = schedule.Schedule()
+        if settings.BACKUP_EVERY and not once:
+            backups.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         if once:
             worker.drain()
         else:
             worker.run()
+        backups.stop()
