@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
 from tests.redis_server import Redis, a_redis
 from tests.running import ROOT, Server, environment, settled, until
-from tests.socket_agent import PATIENCE
 from tests.socket_server import Web, copied, door_to
 from tests.test_scaling import EMAIL, MAKE_ALICE, PASSWORD, agent_of, streams
 from tests.test_serve_several import webs

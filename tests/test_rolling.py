@@ -17,9 +17,10 @@ import httpx
 import pytest
 from websockets.exceptions import WebSocketException
 
+from tests.patience import PATIENCE
 from tests.proxies import NAME, PROXIES, Proxy
 from tests.redis_server import Redis, a_redis
-from tests.running import PATIENCE, ROOT, environment, manage, settled, until
+from tests.running import ROOT, environment, manage, settled, until
 from tests.test_proxy import LOGIN, outside, way
 from tests.wire_agent import Asked, WireAgent
 

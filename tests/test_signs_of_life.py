@@ -27,7 +27,8 @@ from privategpt.serving import supervisor as module
 from privategpt.serving.parts import SILENT, UP
 from privategpt.serving.supervisor import Supervisor
 from tests.embedding import SIZE
-from tests.running import PATIENCE, ROOT, Server, environment, manage, runs, settled, until
+from tests.patience import PATIENCE
+from tests.running import ROOT, Server, environment, manage, runs, settled, until
 from tests.socket_agent import until as eventually
 from tests.test_supervisor import Notes
 

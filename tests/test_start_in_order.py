@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from tests import databases, leg
+from tests.patience import PATIENCE
 from tests.redis_server import Redis, a_redis
-from tests.running import PATIENCE, ROOT, Server, environment, manage, migrated, runs, settled, until
+from tests.running import ROOT, Server, environment, manage, migrated, runs, settled, until
 
 NEWER = "INSERT INTO django_migrations (app, name, applied) VALUES ('relay', '9999_later', '2030-01-01 00:00:00')"
 DRAFTS = """

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 
 from tests.browser import PASSWORD, Writer
-from tests.running import PATIENCE, Server
+from tests.patience import PATIENCE
+from tests.running import Server
 from tests.test_drain import EMAIL, api, events, port, served, writer
 from tests.test_serve_several import webs
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('privategpt', '0011_marks'),
+        ('privategpt', '0014_analyser'),
     ]
 
     operations = [
