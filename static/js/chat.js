@@ -126,7 +126,8 @@ on(document, "mouseover focusin click", (event) => {
   if (event.type === "click" && inText && isBeside) event.preventDefault();
   if (inText && isBeside) showEntry(entry);
   // Back would else lead to the place that the address names, not to where one was.
-  if (event.type === "click" && inText && !isBeside) history.replaceState(null, "", location.pathname + location.search);
+  const leads = event.type === "click" && inText && !isBeside;
+  if (leads) history.replaceState(null, "", location.pathname + location.search);
   all(".mark[aria-current]").forEach((old) => old.removeAttribute("aria-current"));
   const pair = [inText || one(`.prose [href="#${entry.id}"]`), one(".mark", entry)];
   for (const mark of pair) {
