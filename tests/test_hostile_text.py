@@ -8,19 +8,20 @@ from collections.abc import Callable
 
 import pytest
 
-from privategpt import citing, rendering
+from privategpt import citing, fitting, rendering, withheld
 from privategpt.answers import title_of
-from privategpt.grounding import refers_back
+from privategpt.blocks import Blocks
+from privategpt.followups import reach
 from privategpt.hidden import visible
 from privategpt.pages.exports import _closed
-from privategpt.pages.growing import Jacks
 from privategpt.pages.history import marked
 from privategpt.pages.sentences import in_readers_language
-from privategpt.reading import read, title_in
+from privategpt.reading import read
 from privategpt.rendering import Cited
 from privategpt.retrieval.analyse import detect, index_words, question_terms
 from privategpt.retrieval.passages import passages
 from privategpt.retrieval.sentences import sentences
+from privategpt.structure import title_in
 
 PIECES = (
     r"[ ] ( ) { } < > & * _ ` ~ | # ! ^ $ \ / @ : ; . , - + = 1 a 汉 \u0301 ^[ [a [1] [^a] [a]( ![ ]( `` ``` ~~~ $$ \( "
@@ -55,10 +56,19 @@ def _by_pieces(text: str) -> None:
     scanner.finish()
 
 
+def _growing(text: str) -> object:
+    """As a page draws it while it comes, in pieces of a hundredth."""
+    growing = Blocks(Cited("m1", frozenset({1})))
+    for at in range(0, len(text), max(1, len(text) // 100)):
+        growing.feed(text[at : at + max(1, len(text) // 100)])
+    return growing.show(), growing.finish()
+
+
+GONE = withheld.Basis(frozenset({1, 2}), frozenset({2}), words=frozenset({("a", "b", "c", "d", "e")}))
 READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "the check of citations": (lambda text: citing.named(text, [1, 2]), 10_000),
     "the check, piece by piece": (_by_pieces, 5_000),
-    "the growing page": (lambda text: Jacks("m1", [1]).html(text), 20_000),
+    "the growing page": (_growing, 6_000),
     "the finished page": (lambda text: rendering._render(text, Cited("m1", frozenset({1}))), 6_000),
     "hidden characters": (visible, 40_000),
     "passages": (passages, 20_000),
@@ -73,7 +83,10 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "words that were found": (lambda text: marked(text, re.compile("a|b", re.IGNORECASE)), 20_000),
     "a stored sentence": (in_readers_language, 20_000),
     "a chat's title": (title_of, 20_000),
-    "a follow-up": (refers_back, 20_000),
+    "what may still be read": (lambda text: withheld.readable(text, GONE), 20_000),
+    "tokens": (fitting.tokens, 40_000),
+    "a text that is fitted": (lambda text: fitting.shortened(text, 500), 20_000),
+    "a follow-up": (reach, 20_000),
 }
 NOISE = 0.12  # seconds, below which a ratio says nothing
 

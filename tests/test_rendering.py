@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privategpt import rendering
-from privategpt.pages.growing import Jacks
+from privategpt.blocks import Blocks
 from privategpt.rendering import CLASSES, TAGS, Cited, Rendered, render, visible
 
 CITED = Cited("m1", frozenset({1, 2, 3}), frozenset({4}))
@@ -203,8 +203,9 @@ def test_a_link_with_words_is_shown_as_it_is() -> None:
 
 
 def test_a_link_is_no_marker_while_the_answer_grows() -> None:
-    jacks = Jacks("m1", [1])
-    assert jacks.html("a [1](https://evil.example) [1]").count('class="mark"') == 1
+    growing = Blocks(Cited("m1", frozenset({1})))
+    growing.feed("a [1](https://evil.example) [1]")
+    assert growing.show().html.count('class="mark"') == 1
 
 
 # -- attacks --------------------------------------------------------------------------------------
