@@ -12,7 +12,11 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 # WhiteNoise reads its files in pieces, which Django gathers first under ASGI; they are small.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
-django_application: Any = get_asgi_application()  # before anything that needs the models
+get_asgi_application()  # before anything that needs the models
+
+from project.doors import Handler  # noqa: E402
+
+django_application: Any = Handler()
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
