@@ -75,6 +75,7 @@ WITHOUT_DATABASE = [
     "test_daphne.py",
     "test_embedders.py",
     "test_engines.py",
+    "test_hostile_text.py",
     "test_http_limits.py",
     "test_isolation.py",
     "test_listener.py",

@@ -99,11 +99,12 @@ def test_four_times_the_text_takes_no_more_than_about_four_times(reader: Callabl
         reader(text)
         return time.process_time() - begin
 
-    for piece in HOSTILE:
+    def is_linear(piece: str) -> bool:
         large = cost(piece, 4 * size)
-        if large > NOISE:
-            large = min(large, cost(piece, 4 * size))
-            assert large < 9 * max(cost(piece, size), NOISE / 6), repr(piece)
+        return large < NOISE or large < 9 * max(cost(piece, size), NOISE / 6)
+
+    # A busy machine errs now and then, but not three times in a row.
+    assert [piece for piece in HOSTILE if not any(is_linear(piece) for _ in range(3))] == []
 
 
 def test_thirty_thousand_line_breaks_are_nothing() -> None:

@@ -40,11 +40,12 @@ def _marks() -> str:
     return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))
 
 
-WORD = re.compile(rf"[\w{_marks()}]+")
+MARKS = _marks()
+WORD = re.compile(rf"[\w{MARKS}]+")
 UNSPACED_PART = re.compile(rf"([{UNSPACED}]+)|[^{UNSPACED}]+")
 HAS_UNSPACED = re.compile(rf"[{UNSPACED}]")
 # More marks on one letter than any writing has: to put them in order takes the square of their number.
-MANY_MARKS = re.compile(rf"([{_marks()}]{{30}})[{_marks()}]+")
+MANY_MARKS = re.compile(rf"([{MARKS}]{{30}})[{MARKS}]+")
 INVISIBLE = re.compile("[\u00ad\u200b\u200d\u2060\ufeff]")  # soft hyphen and joiners stand inside words
 GROUPED_NUMBER = re.compile(r"(?<![\d.,])\d{1,3}(?:[.,'’\u00a0\u202f]\d{3})+(?![\d])")
 HUMP = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")  # the parts of camelCase and HTTPServer
@@ -105,6 +106,8 @@ def fold(word: str) -> str:
 
 
 def _normal(text: str) -> str:
+    if text.isascii():
+        return text
     text = INVISIBLE.sub("", unicodedata.normalize("NFKC", MANY_MARKS.sub(r"\1", text)))
     return OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
 
