@@ -7,13 +7,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from django.db import connection, transaction
 from django.db.models import Count, Max, QuerySet
 from django.db.models.expressions import RawSQL
 
-from accounts.steps import portions
 from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval import passages as cutting
 from privategpt.retrieval.analyse import VERSION, Term, detect, index_words
@@ -29,6 +28,7 @@ REBUILT_AT_ONCE = 100  # passages in one transaction
 RENEWED_AT_ONCE = 50  # likewise, where each is read anew
 
 Visible = QuerySet[Source]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +187,11 @@ class StoredIndex:
         gone = self._matched(source, [row for row, _ in drafts])
         kept = [row for row, _ in drafts if row.pk is not None]
         new = [(row, draft) for row, draft in drafts if row.pk is None]
-        for ids in portions(gone, STEP):
+        for ids in _portions(gone):
             yield Passage.objects.filter(pk__in=ids).delete
-        for some in portions(new, STEP):
+        for some in _portions(new):
             yield partial(self._insert, source, some)
-        for rows in portions(kept, STEP):
+        for rows in _portions(kept):
             yield partial(_move, rows)
 
     def count(self, source: Source, cut: Cut) -> None:
@@ -278,6 +278,10 @@ class StoredIndex:
     @abstractmethod
     def _wordless_ids(self, most: int) -> list[int]:
         """Passages that no word leads to, because nobody has indexed them yet."""
+
+
+def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[at : at + STEP] for at in range(0, len(items), STEP))
 
 
 def _piece(row: Passage) -> cutting.Passage:
