@@ -211,7 +211,7 @@ class StoredIndex:
                 row.pk = known.pop()
         return sorted(pk for left in old.values() for pk in left)
 
-    def _insert(self, source: Source, drafts: list[tuple[Passage, Draft]]) -> None:
+    def _insert(self, source: Source, drafts: Sequence[tuple[Passage, Draft]]) -> None:
         Passage.objects.bulk_create([row for row, _ in drafts], batch_size=100)
         self._insert_words(source, drafts)
 
