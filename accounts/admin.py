@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.text import format_lazy
+from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -31,7 +31,7 @@ from accounts.admin_audit import AuditedAdmin, acting, actor, allowed
 from accounts.admin_tokens import TokenAdmin
 from accounts.locales import LANGUAGES, timezones
 from accounts.models import AuditEntry, Group, Token, User
-from accounts.roles import ROLES
+from accounts.roles import ROLES, admin_permissions
 
 if TYPE_CHECKING:
     BaseUserAdmin = DjangoUserAdmin[User]
@@ -68,6 +68,9 @@ class Permissions(PermissionField):
 
 class AddUserForm(UserCreationForm):
     """A person with e-mail and password, or a program's user with neither."""
+
+    # Django's own words tell of ways to sign in that there are not.
+    usable_password = UserCreationForm.create_usable_password_field(_("Off: cannot sign in with a password."))
 
     class Meta:
         model = User
@@ -186,6 +189,11 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """By the rules of every door, with the row as it is now: others may have given it rights meanwhile."""
         said, wanted = acting(request), form.cleaned_data
+        if "roles" in form.changed_data and not obj.is_staff and admin_permissions(obj.roles):
+            need = gettext(
+                "What these roles bring in the administration takes “%(right)s” as well; a superuser gives it."
+            )
+            messages.warning(request, need % {"right": capfirst(gettext("may enter the admin"))})
         if not change:
             people.allow_add(said, wanted.get("groups", ()), wanted.get("roles", ()))
             super().save_model(request, obj, form, change)

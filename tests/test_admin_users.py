@@ -264,3 +264,21 @@ def test_markup_in_a_name_stays_text(root: User) -> None:
     client = signed_in(root)
     for path in (page(User, "changelist"), page(User, "change", evil.pk), page(User, "delete", evil.pk)):
         assert "<script>alert(1)" not in client.get(path).content.decode()
+
+
+def test_a_role_that_needs_entry_says_so(root: User, manager: User) -> None:
+    said = "What these roles bring here takes “May enter the admin” as well"
+    client = signed_in(root)
+    added = client.post(
+        page(User, "add"), user_fields(email="dora@example.org", roles=["users"], **WITHOUT), follow=True
+    )
+    assert said in added.content.decode()
+    added = client.post(page(User, "add"), user_fields(email="emil@example.org", roles=["ad"], **WITHOUT), follow=True)
+    assert said not in added.content.decode()
+
+
+def test_nobody_is_told_of_ways_to_sign_in_that_there_are_not(root: User) -> None:
+    for name in ("add", "changelist"):
+        text = signed_in(root).get(page(User, name)).content.decode()
+        assert "LDAP" not in text
+        assert "Single Sign-On" not in text
