@@ -190,9 +190,7 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         """By the rules of every door, with the row as it is now: others may have given it rights meanwhile."""
         said, wanted = acting(request), form.cleaned_data
         if "roles" in form.changed_data and not obj.is_staff and admin_permissions(obj.roles):
-            need = gettext(
-                "What these roles bring in the administration takes “%(right)s” as well; a superuser gives it."
-            )
+            need = gettext("What these roles bring here takes “%(right)s” as well; a superuser gives it.")
             messages.warning(request, need % {"right": capfirst(gettext("may enter the admin"))})
         if not change:
             people.allow_add(said, wanted.get("groups", ()), wanted.get("roles", ()))

@@ -99,9 +99,6 @@ class TokenAdmin(AuditedAdmin[Token]):
     fields = (*list_display, "revoked_at")
     actions = ("revoke",)
 
-    class Media:
-        js = ("js/choices.js",)
-
     # -- who may do what: a token is as good as its user ------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:

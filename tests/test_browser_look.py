@@ -98,9 +98,9 @@ def test_a_person_is_retired_and_brought_back_on_their_own_page(place: Stage) ->
 
 
 def test_every_box_with_a_list_has_a_name(place: Stage) -> None:
+    nameless = """[...document.querySelectorAll("select, [role=combobox]")]
+        .filter((one) => !one.labels?.length && !one.ariaLabel && !one.getAttribute("aria-labelledby"))"""
     with place.page() as page:
-        page.goto("/admin/accounts/token/add/")
-        page.wait_for_selector("[role=combobox][aria-label=User]")
-        page.goto("/sources")
-        nameless = "[...document.querySelectorAll('select')].filter((one) => !one.labels.length && !one.ariaLabel)"
-        assert page.evaluate(f"{nameless}.length") == 0
+        for path in ("/admin/accounts/token/add/", "/admin/accounts/user/", "/sources", "/account"):
+            page.goto(path)
+            assert page.evaluate(f"{nameless}.map((one) => one.outerHTML)") == []

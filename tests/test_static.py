@@ -15,7 +15,7 @@ from accounts.models import User
 from tests.pages import browser
 from tests.test_arrows import ROOT
 
-OF_THE_ADMIN_SITE = {"choices.js", "admin.css"}
+OF_THE_ADMIN_SITE = {"admin.css"}
 FOR_GOOD = "public, max-age=31536000, immutable"
 
 
