@@ -12,6 +12,7 @@ from django.conf import settings
 logger = logging.getLogger(__name__)
 
 OTHERS = 4096  # files beside agents' and askers' sockets, generously
+FEW = 8192  # a limit below it is worth a word at each start
 RESERVE = 64  # files, at most an eighth of all, that are kept for the database, for logs and for the server's own work
 SAID_EVERY = 10.0  # seconds
 _most = resource.RLIM_INFINITY
@@ -28,7 +29,7 @@ def allow_many() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (within, hard))
         soft = within
     _most = soft
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft != resource.RLIM_INFINITY and soft < min(wanted, FEW):
         logger.info("At most %d files may be open, so about as many connections; LimitNOFILE or `ulimit -Hn`.", soft)
 
 
