@@ -19,6 +19,8 @@ from markdown_it.token import Token
 from mdit_py_plugins.footnote.index import footnote_tail
 
 from privategpt import rendering, unfinished
+from privategpt.citing import placed, unplaced
+from privategpt.markdown import TooMuch
 from privategpt.rendering import LONGEST, MARKDOWN, MOST_LINES, Cited
 
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -130,7 +132,10 @@ class Blocks:
         if not ends:
             return 0
         text = _normal(self._rest[: ends[-1]])
-        tops = _tops(text)
+        try:
+            tops = _tops(text)
+        except (TooMuch, RecursionError):
+            return 0  # it is shown as it was written, as one block
         starts = [start for start, _ in tops]
         line = _before_formula(text.split("\n"), tops, starts[-1]) if starts else 0
         return ends[line - 1] if line else 0
@@ -213,14 +218,16 @@ def _copy(env: dict[str, Any]) -> dict[str, Any]:
 
 
 def _html(text: str, env: dict[str, Any], notes: list[Token]) -> SafeString:
-    """The part without its footnotes, which go into `notes`."""
-    state = StateCore(text, MARKDOWN, env)
+    """The part without its footnotes, which go into `notes`. Each part has the whole budget of the parser."""
+    cited = env["cited"]
+    env["steps"] = 0
+    state = StateCore(placed(text, cited.shown | cited.withheld), MARKDOWN, env)
     try:
         for rule in MARKDOWN.core.ruler.getRules(""):
             if rule is not footnote_tail:
                 rule(state)
         return _trusted(_without_notes(state.tokens, notes), env)
-    except RecursionError:
+    except (TooMuch, RecursionError):
         return rendering.as_written(text)
 
 
@@ -245,4 +252,4 @@ def _section(env: dict[str, Any], notes: Sequence[Token]) -> SafeString:
 
 
 def _trusted(tokens: Sequence[Token], env: dict[str, Any]) -> SafeString:
-    return rendering.trusted(MARKDOWN.renderer.render(tokens, MARKDOWN.options, env))
+    return rendering.trusted(unplaced(MARKDOWN.renderer.render(tokens, MARKDOWN.options, env)))

@@ -305,7 +305,7 @@ def test_a_password_under_account_takes_the_present_one_and_ends_the_rest(alice:
     assert other.get("/account").status_code == 302
     assert Session.objects.of(alice).count() == 1
     assert Token.objects.all().with_key(key, Token.Kind.API) is None
-    assert AuditEntry.objects.get().what == "alice@example.org password"
+    assert AuditEntry.objects.get(action="change user").what == "alice@example.org password"
 
 
 def test_guessing_the_present_password_is_locked_in_words_of_the_page(alice: User) -> None:

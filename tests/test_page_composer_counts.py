@@ -48,11 +48,11 @@ def test_more_groups_and_sources_take_no_more_queries(
     client = browser(alice)
     alice.groups.add(Group.objects.create(name="first"))
     client.get("/")
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         client.get("/")
     for number in range(10):
         group = Group.objects.create(name=f"g{number}")
         alice.groups.add(group)
         store(alice, group)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         client.get("/")

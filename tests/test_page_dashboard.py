@@ -103,12 +103,12 @@ def test_it_takes_the_same_queries_however_much_there_is(
     client = browser(administrator())
     asked(alice, timezone.now())
     client.get("/dashboard")
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         client.get("/dashboard?period=month")
     for number in range(12):
         asked(alice, timezone.now() - number * 5 * HOUR, "failed" if number % 3 else "complete")
         ingest.store(alice, title=f"T{number}", content="# T\n\nText.", groups=[], public=True)
     Source.objects.update(state=Source.State.ERROR)
     figures.roll_up()
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         client.get("/dashboard?period=month")

@@ -115,6 +115,7 @@ def test_verify_tells_a_whole_one_from_a_broken_one(tmp_path: Path) -> None:
     data, file = tmp_path / "data", tmp_path / "one.tar.gz"
     data.mkdir()
     databases.clone(migrated(), data)
+    (data / "secret_key").write_text("a key that a first start would have made\n")
     assert manage(data, "backup", str(file)).returncode == 0
     done = manage(data, "backup", str(file), "--verify")
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from accounts.sessions import Session
+from accounts.sessions import Session, row_key
 from privategpt.worker import Worker
 from tests.conftest import PASSWORD
 from tests.embedding import FakeEmbedding
@@ -62,7 +62,7 @@ def test_shorter_settings_hold_for_sessions_that_are_there(alice: User, settings
 
 def test_an_idle_one_is_in_no_list_and_keeps_no_line_open(alice: User) -> None:
     idle, here = browser(alice), browser(alice)
-    Session.objects.filter(pk=idle.session.session_key).update(used_at=timezone.now() - 73 * HOUR)
+    Session.objects.filter(pk=row_key(idle.session.session_key)).update(used_at=timezone.now() - 73 * HOUR)
     assert Session.objects.of(alice).count() == 1
     assert Session.objects.still_holds(here.session)
     assert not is_in(idle)
@@ -78,7 +78,7 @@ def test_the_worker_takes_away_what_is_over_and_nothing_else(alice: User) -> Non
     here = browser()
     here.post("/sign-in", {"email": "alice@example.org", "password": PASSWORD})
     Worker(FakeEmbedding())._tidy()
-    assert list(Session.objects.values_list("pk", flat=True)) == [here.session.session_key]
+    assert list(Session.objects.values_list("pk", flat=True)) == [row_key(here.session.session_key)]
 
 
 def test_a_step_is_small(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ async def raw_agent(door: Door) -> AsyncIterator[asyncio.StreamWriter]:
     host, port = door.web.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=MIB)
     key = base64.b64encode(os.urandom(16)).decode()
-    head = f"GET {REGISTER} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    head = f"GET {REGISTER} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     writer.write(f"{head}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode())
     assert b"101" in await reader.readuntil(b"\r\n\r\n")
     agent_id = f"raw {key}"

@@ -69,7 +69,7 @@ def _spelt(path: str, query: str) -> str:
 def _page(match: ResolverMatch) -> str:
     """The address of the page it belongs to; empty when it is one."""
     name = match.url_name or ""
-    if match.app_name == "admin":
+    if match.route.startswith("admin/"):  # its sign-in and sign-out are ours, and have no name
         return "" if name.endswith(ADMIN_PAGES) else reverse("admin:index")
     if match.func.__module__.startswith("privategpt.pages."):
         return _reversed(PAGE_OF[name], match.kwargs) if name in PAGE_OF else ""

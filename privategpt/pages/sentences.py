@@ -87,6 +87,7 @@ KNOWN: Final = (
     _("The embedder changed between two batches."),
     _("The embedder changed while the source was being embedded."),
     _("The embedder ended while it worked."),
+    _("The embedder is just ending."),
     _("The embedder is not running."),
     _("The embedder is too slow just now."),
     _("The embeddings endpoint answered %(status)s for model %(model)s."),
