@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 QUESTION = "How long may an agent be silent, and what happens to its question?"
-FIRST = "An agent is dropped after **60 seconds** [1]"
-REST = ", and its question goes to another agent [2].\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```bash\nexport A=1\n```\n"
+FIRST = "An agent is dropped after **60 seconds** [1], and its"
+REST = " question goes to another agent [2].\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```bash\nexport A=1\n```\n"
 PHONE = {"width": 390, "height": 844}
 TRAP = (
     "<script>document.title='trapped'</script><img src=/trap onerror=\"document.title='trapped'\">"
