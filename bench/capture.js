@@ -21,7 +21,8 @@ async ([width, height]) => {
     if (!/width|pointer|scripting|print/.test(rule.conditionText)) return rule.cssText;
     return matchMedia(rule.conditionText).matches ? settled(rule.cssRules) : "";
   }).join("\n");
-  const css = [...document.styleSheets].map((sheet) => settled(sheet.cssRules)).join("\n")
+  const onScreen = [...document.styleSheets].filter((sheet) => sheet.media.mediaText !== "print");
+  const css = onScreen.map((sheet) => settled(sheet.cssRules)).join("\n")
     .replace(/\b(\d+)dvh\b/g, (_, part) => `${(part * height) / 100}px`)
     .replace(/\b(\d+)vw\b/g, (_, part) => `${(part * width) / 100}px`)
     .replace(/\n\s*/g, "\n");
