@@ -95,9 +95,9 @@ NOISE = 0.12  # seconds, below which a ratio says nothing
 def test_four_times_the_text_takes_no_more_than_about_four_times(reader: Callable[[str], object], size: int) -> None:
     def cost(piece: str, length: int) -> float:
         text = (piece * length)[:length]
-        begin = time.process_time()
+        begin = time.thread_time()
         reader(text)
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
     def is_linear(piece: str) -> bool:
         large = cost(piece, 4 * size)
@@ -108,6 +108,6 @@ def test_four_times_the_text_takes_no_more_than_about_four_times(reader: Callabl
 
 
 def test_thirty_thousand_line_breaks_are_nothing() -> None:
-    begin = time.process_time()
+    begin = time.thread_time()
     assert citing.Citing([1]).feed("\n" * 30_000 + "a")
-    assert time.process_time() - begin < 1
+    assert time.thread_time() - begin < 1

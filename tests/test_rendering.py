@@ -332,11 +332,12 @@ SLOW = {
 def test_twice_the_text_costs_twice_the_time(piece: str) -> None:
     def cost(length: int) -> float:
         text = (piece * length)[:length]
-        begin = time.process_time()
+        begin = time.thread_time()
         rendering._render(text, CITED)
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
-    assert cost(40_000) < 8 * max(cost(10_000), 0.05)
+    # A busy machine errs now and then, but not three times in a row.
+    assert any(cost(40_000) < 8 * max(cost(10_000), 0.05) for _ in range(3))
 
 
 @pytest.mark.parametrize("text", ["a" * (1 << 20), "[" * (1 << 20), "a\n" * (1 << 19), "\u202e" * (1 << 20)])
