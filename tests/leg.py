@@ -110,6 +110,10 @@ WITHOUT_DATABASE = [
 # Files that take longest go first where several processes share them out, or one would be at work alone in the end.
 LONGEST = [
     "test_storm.py",
+    "test_rolling.py",
+    "test_signs_of_life.py",
+    "test_start_in_order.py",
+    "test_hostile_text.py",
     "test_move.py",
     "test_serve.py",
     "test_backup.py",
@@ -122,6 +126,11 @@ LONGEST = [
     "test_drain.py",
     "test_runagent.py",
     "test_browser_chat.py",
+    "test_browser_stream.py",
+    "test_browser_keeping.py",
+    "test_browser_reading.py",
+    "test_revocation.py",
+    "test_leaving.py",
     "test_browser_pages.py",
     "test_browser_all_pages.py",
     "test_browser_admin.py",
