@@ -40,6 +40,7 @@ class Machine:
         self._settings = {
             "REDIS_URL": redis.url,
             "BEHIND_TLS": "on",
+            "METRICS_FROM_LOOPBACK": "on",
             "ALLOWED_HOSTS": f"{NAME},127.0.0.1",
             "LLM_BACKEND": "relay",
         }
