@@ -50,7 +50,7 @@ class WireAgent:
         self._socket: ClientConnection = self._open.enter_context(
             connect(url, additional_headers=headers, proxy=None, compression=None, **reach)
         )
-        self.id: str = json.loads(self._read())["id"]
+        self.id: str = json.loads(self._read(PATIENCE / 10))["id"]
         self.say(self.id, "Connection id", declares)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -71,8 +71,8 @@ class WireAgent:
         self._open.close()
         self._thread.join(PATIENCE)
 
-    def _read(self) -> str:
-        text = str(self._socket.recv())
+    def _read(self, within: float | None = None) -> str:
+        text = str(self._socket.recv(within))
         self.frames.append(text)
         return text
 
