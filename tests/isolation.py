@@ -59,9 +59,16 @@ def pytest_configure() -> None:
 
 
 def begin() -> None:
-    """As in a process that has served nothing yet. What is tied to a loop is made anew with each loop by itself."""
-    from privategpt.retrieval import indexes, search  # with models, which no plugin may import before Django is up
+    """As in a process that has served nothing yet: nothing is tied to a loop that has ended."""
+    # With models, which no plugin may import before Django is up.
+    from privategpt import desk
+    from privategpt.retrieval import indexes, search
+    from relay import exchange
 
+    if (held := exchange.peek()) and held.loop.is_closed():
+        exchange._exchange = None
+    if desk._desk and desk._desk.loop.is_closed():
+        desk._desk = None
     translation.deactivate()
     timezone.deactivate()
     search.searcher.cache_clear()

@@ -10,7 +10,7 @@ import httpx
 from tests.socket_agent import FakeAgent, silent, until
 from tests.socket_server import Door
 
-GAP = 0.03  # seconds between two asks whose order counts
+GAP = 0.25  # seconds between two asks whose order counts, and until the server has heard that an asker left
 
 
 async def queued(door: Door, token: str, *contents: str) -> list[asyncio.Task[httpx.Response]]:
