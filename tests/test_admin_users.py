@@ -270,7 +270,7 @@ def test_a_role_that_needs_entry_says_so(root: User, manager: User) -> None:
     said = "What these roles bring here takes “May enter the admin” as well"
     client = signed_in(root)
     for role, is_said in (("users", True), ("ad", False)):
-        fields = user_fields(email=f"{role}@example.org", roles=[role], **WITHOUT)
+        fields = user_fields(email=f"{role}@example.org", roles=[role]) | WITHOUT
         added = client.post(page(User, "add"), fields, follow=True)
         assert (said in added.content.decode()) is is_said
 
