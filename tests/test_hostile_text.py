@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -91,6 +92,15 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
 NOISE = 0.12  # seconds, below which a ratio says nothing
 
 
+@pytest.fixture
+def _no_collection() -> Iterator[None]:
+    """Whose cost hangs on all that the process holds, not on the text."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collection")
 @pytest.mark.parametrize(("reader", "size"), READERS.values(), ids=READERS.keys())
 def test_four_times_the_text_takes_no_more_than_about_four_times(reader: Callable[[str], object], size: int) -> None:
     def cost(piece: str, length: int) -> float:
@@ -101,10 +111,10 @@ def test_four_times_the_text_takes_no_more_than_about_four_times(reader: Callabl
 
     def is_linear(piece: str) -> bool:
         large = cost(piece, 4 * size)
-        return large < NOISE or large < 9 * max(cost(piece, size), NOISE / 6)
+        return large < NOISE or large < 11 * max(cost(piece, size), NOISE / 6)  # what is quadratic takes 16 times
 
-    # A busy machine errs now and then, but not three times in a row.
-    assert [piece for piece in HOSTILE if not any(is_linear(piece) for _ in range(3))] == []
+    # A busy machine errs now and then, but not five times in a row.
+    assert [piece for piece in HOSTILE if not any(is_linear(piece) for _ in range(5))] == []
 
 
 def test_thirty_thousand_line_breaks_are_nothing() -> None:
