@@ -111,7 +111,7 @@ def test_four_times_the_text_takes_no_more_than_about_four_times(reader: Callabl
 
     def is_linear(piece: str) -> bool:
         large = cost(piece, 4 * size)
-        return large < NOISE or large < 11 * max(cost(piece, size), NOISE / 6)  # what is quadratic takes 16 times
+        return large < NOISE or large < 9 * max(cost(piece, size), NOISE / 6)  # what is quadratic takes 16 times
 
     # A busy machine errs now and then, but not five times in a row.
     assert [piece for piece in HOSTILE if not any(is_linear(piece) for _ in range(5))] == []
