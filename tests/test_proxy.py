@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from websockets.sync.client import connect
 from tests.patience import PATIENCE
 from tests.proxies import NAME, PROXIES, Proxy
 from tests.running import ROOT, environment, manage
+from tests.tunnel import tunnel
 from tests.wire_agent import Asked, WireAgent, echo
 from tests.wire_server import Web
 
@@ -71,23 +71,22 @@ def outside(proxy: Proxy) -> httpx.Client:
 
 
 def way(proxy: Proxy) -> dict[str, Any]:
-    """How a websocket client gets to the site by its name."""
-    reached = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
-    return {"sock": reached, "ssl": proxy.trust, "server_hostname": NAME}
+    """How a websocket client gets to the site by its name, as if it were plain."""
+    return {"sock": tunnel(proxy.port, proxy.trust, NAME)}
 
 
 def test_an_ask_goes_through_to_an_agent_that_dialled_in_through_it(
     behind: tuple[Web, Proxy], visitor: httpx.Client
 ) -> None:
     key = behind[0].key("--kind", "agent", "--name", "outside")
-    with WireAgent(f"wss://{NAME}/agent/{key}/client/register", echo, **way(behind[1])):
+    with WireAgent(f"ws://{NAME}/agent/{key}/client/register", echo, **way(behind[1])):
         reply = visitor.post("/api/ask", json={"content": "Héllo"}, headers={"Authorization": behind[0].admin_key})
     assert (reply.status_code, reply.json()["content"]) == (200, "Héllo")
 
 
 def test_nobody_from_outside_passes_for_this_machine(behind: tuple[Web, Proxy]) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        connect(f"wss://{NAME}/client/register", proxy=None, **way(behind[1]))
+        connect(f"ws://{NAME}/client/register", proxy=None, **way(behind[1]))
     assert refused.value.response.status_code == 401
 
 
@@ -103,7 +102,7 @@ def slow_agent(behind: tuple[Web, Proxy]) -> Iterator[threading.Event]:
         agent.say(asked.frame, "ChatGptDelta", "swim.")
         agent.answer(asked, "")
 
-    url = f"wss://{NAME}/client/register?token={web.key('--kind', 'agent', '--name', 'slow')}"
+    url = f"ws://{NAME}/client/register?token={web.key('--kind', 'agent', '--name', 'slow')}"
     with WireAgent(url, in_two_pieces, declares='{"stream": true}', **way(proxy)):
         yield seen
 

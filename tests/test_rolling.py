@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +19,7 @@ import httpx
 import pytest
 from websockets.exceptions import WebSocketException
 
+from tests import reports
 from tests.patience import PATIENCE
 from tests.proxies import NAME, PROXIES, Proxy
 from tests.redis_server import Redis, a_redis
@@ -46,7 +49,9 @@ class Machine:
         }
 
     def __enter__(self) -> Self:
-        with (self._data / f"log-{self.port}").open("ab") as log:
+        place = self._data / f"log-{self.port}"
+        reports.has_log(self, f"the machine at {self.port}", place.read_text)
+        with place.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "manage.py"), "serve", str(self.port), "--only", "web"],
                 env=environment(self._data, **self._settings),
@@ -84,15 +89,30 @@ class Agent(threading.Thread):
         super().__init__(daemon=True)
         self._proxy, self._key = proxy, key
         self._over = threading.Event()
+        self._story: deque[str] = deque(maxlen=400)
+        reports.has_log(self, "an agent", partial("\n".join, self._story))
         self.start()
 
     def run(self) -> None:
         while not self._over.wait(0.05):
-            with suppress(OSError, WebSocketException):
-                url = f"wss://{NAME}/agent/{self._key}/client/register"
-                with WireAgent(url, self._answer, declares='{"concurrency": 16}', **way(self._proxy)) as agent:
-                    while agent.is_connected and not self._over.wait(0.05):
-                        pass
+            try:
+                self._serve()
+            except (OSError, WebSocketException) as fault:
+                self._note(repr(fault))
+            except BaseException as fault:
+                self._note(repr(fault))
+                raise
+
+    def _serve(self) -> None:
+        url = f"ws://{NAME}/agent/{self._key}/client/register"
+        self._note("dials")
+        with WireAgent(url, self._answer, declares='{"concurrency": 16}', **way(self._proxy)) as agent:
+            self._note(f"is {agent.id}")
+            while agent.is_connected and not self._over.wait(0.05):
+                pass
+
+    def _note(self, what: str) -> None:
+        self._story.append(f"{time.time():.3f} {what}")
 
     @staticmethod
     def _answer(agent: WireAgent, asked: Asked) -> None:
