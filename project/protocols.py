@@ -166,9 +166,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]
         """Sends an ASGI message; a close behind a full write buffer ends the connection at once."""
-        if message["type"] == "websocket.close":
-            return self._close(message)
+        match message["type"]:
+            case "websocket.close":
+                return self._close(message)
+            case "websocket.http.response.body":
+                return self._refuse(message)
         return super().send(message)
+
+    async def _refuse(self, message: Any) -> None:
+        """Answers a handshake; uvicorn would log an error behind each, as if nothing had been answered."""
+        await super().send(message)
+        self.handshake_complete = self.handshake_complete or self.close_sent
 
     async def _close(self, message: Any) -> None:
         if not self.writable.is_set():
