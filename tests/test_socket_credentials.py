@@ -70,6 +70,7 @@ async def test_a_stranger_is_refused_and_gets_no_prompt(closed: Door) -> None:
     assert status == 401
     assert "manage.py token --kind agent" in body
     assert (await closed.ask()).status_code == 503
+    assert "uvicorn.error" not in closed.web.log
 
 
 WRONG = [

@@ -28,9 +28,9 @@ def known() -> set[str]:
     """Figures by their names in the code: whole, or as what stands behind `switchboard_`."""
     code = "".join((ROOT / path).read_text() for path in ("project/metrics.py", "privategpt/tally.py"))
     helped = re.findall(r"_(gauge|gauges|counter|histogram)\(\s*\"([a-z_]+)\"", code)
-    whole = re.findall(r"(Counter|Histogram|GaugeMetricFamily)\(\s*\"switchboard_([a-z_]+)\"", code)
-    counters = {f"switchboard_{name}_total" for kind, name in [*helped, *whole] if kind in {"counter", "Counter"}}
-    others = {f"switchboard_{name}" for kind, name in [*helped, *whole] if kind not in {"counter", "Counter"}}
+    whole = re.findall(r"(Counter|CounterMetricFamily|Histogram|GaugeMetricFamily)\(\s*\"switchboard_([a-z_]+)\"", code)
+    counters = {f"switchboard_{name}_total" for kind, name in [*helped, *whole] if "counter" in kind.lower()}
+    others = {f"switchboard_{name}" for kind, name in [*helped, *whole] if "counter" not in kind.lower()}
     return counters | others | OF_PROCESSES
 
 
@@ -52,6 +52,7 @@ def test_a_figure_that_is_not_there_would_be_noticed() -> None:
     assert "switchboard_asks_total" in known()
     assert "switchboard_ask_wait_seconds" in known()
     assert "switchboard_asks" not in known()
+    assert "switchboard_part_restarts_total" in known()
 
 
 def test_each_alert_says_what_to_do() -> None:
