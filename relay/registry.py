@@ -59,8 +59,8 @@ async def joined(agents: Iterable[Connected]) -> None:
     await database_sync_to_async(_joined, thread_sensitive=False)([_row(agent) for agent in agents])
 
 
-@transaction.atomic
 @unit
+@transaction.atomic
 def _joined(rows: list[Agent]) -> None:
     there = set(Token.objects.filter(kind=Token.Kind.AGENT).values_list("pk", flat=True))
     Agent.objects.bulk_create(

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import DatabaseError, InternalError, OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.test import Client
@@ -20,6 +21,10 @@ from accounts.units import TRIES, unit
 from privategpt import ingest, sweeping
 from privategpt.models import Chat, Message, Source
 from project.logs import NoTrace
+from relay import registry
+from relay.frames import Declaration
+from relay.models import Agent
+from relay.pool import Agent as Connected
 from tests.admin_site import administrator, page, signed_in
 from tests.answering import group, source
 from tests.conftest import PASSWORD
@@ -142,6 +147,18 @@ def test_what_gave_way_is_made_again_and_once(tea: Group, alice: User, act: Act,
     assert Source.objects.count() <= 1
     assert Message.objects.count() <= 1
     assert AuditEntry.objects.count() <= 1
+
+
+async def _unsent(text: str) -> None:
+    raise AssertionError("Nothing is sent here.")
+
+
+def test_an_agents_row_that_gave_way_is_written_again() -> None:
+    here = Connected("Polly", _unsent, lambda text: None, lambda code: None, Declaration())
+    with refusing(OperationalError, "40P01", "relay_agent", times=2) as fake:
+        async_to_sync(registry.joined)([here])
+    assert fake.refused == 2
+    assert list(Agent.objects.values_list("pk", flat=True)) == ["Polly"]
 
 
 def test_what_gives_way_each_time_is_refused_with_a_sentence(tea: Group, alice: User) -> None:
