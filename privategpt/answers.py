@@ -17,7 +17,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.units import unit
-from privategpt import desk, follow, withheld
+from privategpt import claims, desk, follow, withheld
 from privategpt.generation import TEMPERATURES, Asked
 from privategpt.grounding import SOURCES
 from privategpt.models import ANSWER_LEASE, Chat, Message, Scenario, Source, SourceQuerySet
@@ -76,6 +76,8 @@ def begin(
     _check_room(user)
     language, is_new = language or chat.language, chat._state.adding
     question_text = question_text.replace("\r\n", "\n").replace("\r", "\n")  # a form sends lines so
+    if not is_new:
+        claims.fail_lost()  # one that nobody makes any more is not in the way
     try:
         with transaction_in_turn():
             if is_new:
@@ -132,6 +134,7 @@ def _saved(chat: Chat, position: int, question: str, language: str, groups: Sequ
         position=position,
         question=question,
         language=language,
+        claimed_by=claims.own(),
         claimed_until=timezone.now() + ANSWER_LEASE,
     )
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.db.models.functions import Substr
 
-from privategpt import desk, withheld
+from privategpt import claims, desk, withheld
 from privategpt.generation import citation_data
 from privategpt.growing import Growing, Outcome
 from privategpt.llm.base import InLine
@@ -214,6 +214,7 @@ class _Look:
 
 def _look(pk: UUID, growing: Growing) -> _Look:
     """What the row has beyond what is known. A lost answer is ended by whoever looks."""
+    claims.fail_lost()
     if Message.objects.filter(pk=pk).lost().exists():  # whoever only reads writes nothing
         Message.objects.filter(pk=pk).lost().fail()
     rows: QuerySet[Any] = Message.objects.filter(pk=pk).annotate(more=Substr("answer", growing.length + 1))

@@ -366,6 +366,7 @@ class Message(models.Model):
     )
     # A process that answers says so again and again; one that has gone silent has lost the answer.
     claimed_until = models.DateTimeField(null=True, blank=True)
+    claimed_by = models.UUIDField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -20,7 +20,7 @@ from django.db import DatabaseError, close_old_connections, connection
 
 from accounts import signlog
 from accounts.sessions import Session
-from privategpt import figures, ingest, sweeping
+from privategpt import claims, figures, ingest, sweeping
 from privategpt.llm import relay_status
 from privategpt.models import Message, Source
 from privategpt.pulse import Pulse
@@ -139,6 +139,7 @@ class Worker:
         if time.monotonic() - self._tidied > TIDY:
             self._tidied = time.monotonic()
             self.sign()
+            claims.fail_lost()
             while Message.objects.lost().fail():
                 continue
             sweeping.sweep(SWEEP)

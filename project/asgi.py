@@ -3,6 +3,7 @@
 import asyncio
 import os
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from project.doors import Handler  # noqa: E402
 
 django_application: Any = Handler()
 
+from channels.db import database_sync_to_async  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
+from django.db import Error  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
-from privategpt import desk  # noqa: E402
+from privategpt import claims, desk  # noqa: E402
 from privategpt.serving import hold  # noqa: E402
 from project import tracing  # noqa: E402
 from project.guards import BodyLimit, RequestId  # noqa: E402
@@ -52,6 +55,8 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "lifespan.shutdown.complete"})
             return
         await exchange.ready()
+        with suppress(Error):  # which may be away just now; whoever follows such an answer looks again
+            await database_sync_to_async(claims.fail_lost, thread_sensitive=False)()
         await send({"type": "lifespan.startup.complete"})
 
 

@@ -43,6 +43,7 @@ LAYERS = {
         # what is done
         {
             "answers",
+            "claims",
             "follow",
             "desk",
             "generation",
