@@ -75,7 +75,7 @@ class Answer(msgspec.Struct):
     conversation_id: str = ""
     content: str = ""
     error: str = ""
-    finish_reason: str | msgspec.UnsetType = msgspec.UNSET
+    finish_reason: Any = msgspec.UNSET  # whatever an agent passes on; one of CUTS when `answer` has read it
 
 
 class Declaration(msgspec.Struct):
@@ -130,7 +130,7 @@ def answer(data: str) -> Answer:
         if len(data) > MOST_LENIENT:
             raise BadAnswer("The answer is no strict JSON object.") from None
     else:
-        if found.finish_reason not in CUTS:
+        if not (isinstance(found.finish_reason, str) and found.finish_reason in CUTS):
             found.finish_reason = msgspec.UNSET
         return found
     try:
