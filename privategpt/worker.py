@@ -18,7 +18,7 @@ from typing import Protocol
 
 from django.db import DatabaseError, close_old_connections, connection
 
-from accounts import signlog
+from accounts import signlog, steps
 from accounts.sessions import Session
 from privategpt import claims, figures, ingest, sweeping
 from privategpt.llm import relay_status
@@ -40,6 +40,7 @@ COUNT = 30.0  # seconds between two looks for hours to be counted for the dashbo
 STUCK = 900.0  # seconds: three of the longest batches
 SIGN_INS = 20.0  # seconds between two looks for sign-ins that are over: sessions, and rows of the audit log
 TIDY = 5.0  # seconds between two looks for answers whose process has gone, and for what was deleted
+RENEWAL = 1.0  # seconds at a time for words that an older analyser made
 SWEEP = 4.0  # seconds that a look gives to the rows of what was deleted, in small steps
 PROBE = "Is anybody there?"
 
@@ -91,16 +92,21 @@ class Worker:
                     pause, wait = NO_EMBEDDER, IDLE
                 else:
                     pause, wait = min(pause * 2, LONGEST_WAIT), pause
+                if not self._is_renewed:
+                    wait = 0
             except DatabaseError as fault:
                 logger.error("The worker cannot use the database: %s", fault)  # noqa: TRY400 - one line a try
                 wait = NO_EMBEDDER
                 close_old_connections()
             self._stop.wait(wait)
 
-    def renew(self) -> None:
-        """Makes the words of passages anew that an older analyser made; once is enough for a process."""
-        while not (self._is_renewed or self._stop.is_set()):
+    def renew(self, within: float = RENEWAL) -> None:
+        """For so many seconds makes words anew that an older analyser made; others write in between."""
+        until = time.monotonic() + within
+        while not (self._is_renewed or self._stop.is_set()) and time.monotonic() < until:
+            began = time.monotonic()
             self._is_renewed = not index().renew()
+            self._stop.wait(min(time.monotonic() - began, steps.LONG))
 
     def drain(self) -> bool:
         """Embeds all that waits; False when there is no embedder, whose absence is then told at the sources."""
@@ -121,6 +127,7 @@ class Worker:
             if source.claimed_by and not self._embed(source, embedder):
                 embedder = ""
             self._tidy()  # the backlog may be long
+            self.renew(RENEWAL / 4)
         return True
 
     def _miss(self, reason: str) -> None:

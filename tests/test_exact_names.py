@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 from django.db import connection
 
 from accounts.models import User
-from privategpt import ingest
+from privategpt import ingest, worker
 from privategpt.models import Passage, Source
 from privategpt.retrieval.analyse import VERSION, question_terms
 from privategpt.retrieval.indexes import index
 from privategpt.worker import Worker
+from tests.answering import source
+from tests.embedding import FakeEmbedding
+from tests.patience import PATIENCE
+from tests.running import until
 
 TEXTS = [
     "The torque of the pump RX-500-I is 40 Nm.",
@@ -69,6 +76,40 @@ def test_the_worker_indexes_anew_what_an_older_analyser_made(sources: None) -> N
     assert "RX-500-A" in best("Which torque has RX-500-A?")
     assert not Passage.objects.filter(analyser__lt=VERSION).exists()
     assert index().renew() == 0
+
+
+class NeverDone:
+    """An index with more old words than there is time for."""
+
+    renewals = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(index(), name)
+
+    def renew(self) -> int:
+        self.renewals += 1
+        return 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_old_words_hold_up_no_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = NeverDone()
+    monkeypatch.setattr(worker, "index", lambda: old)
+    found = source("Pump", "It turns.")
+    working = Worker(FakeEmbedding())
+
+    def run() -> None:
+        working.run()
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        until(lambda: Source.objects.get(pk=found.pk).state == Source.State.VECTORIZED, "it has its vectors")
+    finally:
+        working.stop()
+        thread.join(PATIENCE)
+    assert old.renewals
 
 
 @pytest.mark.django_db
