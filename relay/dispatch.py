@@ -25,6 +25,7 @@ from relay.failures import (
     Draining,
     Lost,
     NoAgents,
+    NobodyElse,
     OutOfReach,
     WaitOver,
 )
@@ -176,26 +177,31 @@ class Dispatcher:
 
     async def _open(self, question: Question, deadline: float) -> frames.Answer:
         failed: list[Agent] = []
+        loss: Lost | None = None
         while True:
-            avoid = failed + self._last_resorts(question)
-            agent = self.pool.take(avoid) or await self._wait(question, deadline, avoid=avoid, again=bool(failed))
+            if loss and not self._others(failed):
+                if self.is_cut_off and failed[-1].node:
+                    raise OutOfReach
+                raise loss
+            avoid = failed + self._last_resorts(question, failed)
             try:
+                agent = self.pool.take(avoid) or await self._wait(question, deadline, avoid=avoid, again=bool(failed))
                 return await self._put(agent, question, deadline)
-            except Lost:
+            except NobodyElse:
+                continue  # to a last resort; without one it ends as it was lost
+            except Lost as fault:
                 failed.append(agent)
+                loss = fault
                 if len(failed) > RETRIES or not self._may_retry(question, deadline):
                     raise
-                if not self._others(failed):
-                    if self.is_cut_off and agent.node:
-                        raise OutOfReach from None
-                    raise
 
-    def _last_resorts(self, question: Question) -> list[Agent]:
-        """Agents that this ask leaves out, because there are others."""
+    def _last_resorts(self, question: Question, failed: list[Agent]) -> list[Agent]:
+        """Agents that this ask leaves out, because there are others that have not failed it."""
         if question.last_resort is None:
             return []
-        spared = [agent for agent in self.pool.agents.values() if question.last_resort(agent)]
-        return spared if len(spared) < len(self.pool.agents) else []
+        left = [agent for agent in self.pool.agents.values() if agent not in failed]
+        spared = [agent for agent in left if question.last_resort(agent)]
+        return spared if len(spared) < len(left) else []
 
     def _others(self, failed: list[Agent]) -> bool:
         return self.pool.expects or any(agent not in failed for agent in self.pool.agents.values())
@@ -465,9 +471,10 @@ class Dispatcher:
 
     def look(self, now: float) -> None:
         """Ends what is overdue; called a few times a second with the monotonic clock."""
-        for waiter in [waiter for waiter in self.waiters if waiter.until <= now]:
+        over = [waiter for waiter in self.waiters if waiter.until <= now or self.pool.is_vain(waiter)]
+        for waiter in sorted(over, key=lambda waiter: waiter.since):  # for those that get in line again
             if not waiter.future.done():
-                waiter.future.set_exception(WaitOver())
+                waiter.future.set_exception(WaitOver() if waiter.until <= now else NobodyElse())
         for agent in list(self.pool.agents.values()):
             if agent.rests_until and agent.rests_until <= now:
                 agent.rests_until = 0.0

@@ -9,6 +9,10 @@ class WaitOver(Exception):
     """The ask waited for an agent as long as it may."""
 
 
+class NobodyElse(Exception):
+    """Of all the agents that the ask waited for none is here any more, only such as it avoids."""
+
+
 class ConversationAgentGone(Exception):
     """The conversation's agent is not connected and did not come back in time."""
 

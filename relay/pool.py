@@ -395,6 +395,12 @@ class Pool:
         if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
             self.release(waiter.future.result())
 
+    def is_vain(self, waiter: Waiter) -> bool:
+        """Whether it avoids everybody who is here, and nobody else is to dial in."""
+        if not waiter.avoid or not self.agents or self.expects:
+            return False
+        return all(agent in waiter.avoid for agent in self.agents.values())
+
     def _drop(self, waiter: Waiter, agent: Agent | None) -> None:
         for line in (self.queue, agent.bound if agent else None):
             if line is not None:
