@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from relay import frames, notes
+from relay.admitted import Admitted
 from relay.commits import GroupCommit, NotSaved
 from relay.conversations import Conversations, UnknownConversation
 from relay.failures import (
@@ -66,6 +67,7 @@ class Question(msgspec.Struct, eq=False):
     parent_id: str = ""
     message_id: str = ""
     messages: list[frames.Message] | None = None
+    token: int | None = None  # that it is asked with; None for the admin key, and for a chat
     stream: bool = False
     max_tokens: int | None = None
     temperature: float | None = None
@@ -134,6 +136,7 @@ class Dispatcher:
         self.conversations = Conversations(self.commits)
         self.draining = False
         self.asks = 0  # under way, waiting ones included
+        self.admitted = Admitted()
         self.lending = Lending(self)
         self.on_left: Callable[[Agent], None] | None = None  # hears of this process's agents
         self.is_cut_off = False  # from the other processes, where there may be some
@@ -283,7 +286,7 @@ class Dispatcher:
         pending.task = asyncio.current_task()
         agent.asked_at = time.time()
         try:
-            await agent.ask(pending.id, question.owner, question.request(agent))
+            await agent.ask(pending.id, question)
             pending.task = None
             answer = await future
         except OSError as fault:

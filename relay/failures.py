@@ -17,6 +17,10 @@ class ConversationAgentGone(Exception):
     """The conversation's agent is not connected and did not come back in time."""
 
 
+class KeyEnded(Exception):
+    """The key that this was asked with has ended meanwhile."""
+
+
 class Draining(Exception):
     """The server is going down and takes no new asks."""
 

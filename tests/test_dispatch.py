@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from relay import dispatch, frames
+from relay import dispatch, frames, notes
 from relay.dispatch import Dispatcher, Question
+from relay.failures import KeyEnded
 from relay.limits import Limits
-from relay.pool import Agent
+from relay.pool import Agent, Loan
 
 
 class Peer:
@@ -181,6 +182,46 @@ async def test_the_last_resort_answers_what_every_better_agent_has_failed() -> N
     await turn()
     small.answer()
     assert (await asyncio.wait_for(task, 5)).content == "right"
+
+
+# -- keys that end ----------------------------------------------------------------------------------
+
+
+async def test_an_asker_that_leaves_as_its_key_ends_has_left() -> None:
+    dispatcher = new_dispatcher()
+
+    async def ask() -> None:
+        with dispatcher.admitted.by(1):
+            await dispatcher.ask(Question("alice", "Why?"))
+
+    peer = Peer(dispatcher, "a")
+    left, stayed = asyncio.create_task(ask()), asyncio.create_task(ask())
+    await turn()
+    dispatcher.admitted.end([1])
+    left.cancel()
+    await turn()
+    assert left.cancelled()
+    assert isinstance(stayed.exception(), KeyEnded)
+    assert (len(peer.asked), peer.agent.load, dispatcher.admitted.tokens) == (1, 0, frozenset())
+
+
+async def test_what_was_on_its_way_from_another_process_when_its_key_ended_is_asked_of_nobody() -> None:
+    dispatcher = new_dispatcher()
+    peer = Peer(dispatcher, "a")
+    failed: list[int] = []
+    dispatcher.admitted.end([1])
+    for token in (1, 2):
+        loan = Loan(
+            str(token),
+            "alice",
+            token,
+            json.dumps({"message": str(token)}),
+            print,
+            lambda reason, _: failed.append(reason),
+        )
+        await dispatcher.lending.lend("a", loan)
+    assert failed == [notes.GONE]
+    assert [frame["message"] for frame in peer.sent] == ["2"]
 
 
 # -- clocks -----------------------------------------------------------------------------------------
