@@ -150,8 +150,8 @@ class TokenAdmin(AuditedAdmin[Token]):
     def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
-            if "expires_at" in form.changed_data:
-                revocation.announce([obj.pk])  # it may have ended by that
+            if "expires_at" in form.changed_data and obj.ends_within(revocation.TRUSTED_FOR):
+                revocation.announce([obj.pk])  # longer than that nobody remembers it
         else:
             issuing.allow_making(acting(request), obj.kind, obj.user)
             obj.new_key = obj.give_key()

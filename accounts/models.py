@@ -322,6 +322,10 @@ class Token(models.Model):
         revocation.announce([self.pk])
         return key
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it expires by then, or has expired."""
+        return self.expires_at is not None and self.expires_at <= timezone.now() + timedelta(seconds=seconds)
+
     @property
     def state(self) -> str:
         """ "live", "expired", "revoked", or "user inactive"."""

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from relay import frames, notes
+from relay.admitted import Admitted
 from relay.commits import GroupCommit, NotSaved
 from relay.conversations import Conversations, UnknownConversation
 from relay.failures import (
@@ -25,6 +26,7 @@ from relay.failures import (
     Draining,
     Lost,
     NoAgents,
+    NobodyElse,
     OutOfReach,
     WaitOver,
 )
@@ -65,6 +67,7 @@ class Question(msgspec.Struct, eq=False):
     parent_id: str = ""
     message_id: str = ""
     messages: list[frames.Message] | None = None
+    token: int | None = None  # that it is asked with; None for the admin key, and for a chat
     stream: bool = False
     max_tokens: int | None = None
     temperature: float | None = None
@@ -133,6 +136,7 @@ class Dispatcher:
         self.conversations = Conversations(self.commits)
         self.draining = False
         self.asks = 0  # under way, waiting ones included
+        self.admitted = Admitted()
         self.lending = Lending(self)
         self.on_left: Callable[[Agent], None] | None = None  # hears of this process's agents
         self.is_cut_off = False  # from the other processes, where there may be some
@@ -176,26 +180,31 @@ class Dispatcher:
 
     async def _open(self, question: Question, deadline: float) -> frames.Answer:
         failed: list[Agent] = []
+        loss: Lost | None = None
         while True:
-            avoid = failed + self._last_resorts(question)
-            agent = self.pool.take(avoid) or await self._wait(question, deadline, avoid=avoid, again=bool(failed))
+            if loss and not self._others(failed):
+                if self.is_cut_off and failed[-1].node:
+                    raise OutOfReach
+                raise loss
+            avoid = failed + self._last_resorts(question, failed)
             try:
+                agent = self.pool.take(avoid) or await self._wait(question, deadline, avoid=avoid, again=bool(failed))
                 return await self._put(agent, question, deadline)
-            except Lost:
+            except NobodyElse:
+                continue  # to a last resort; without one it ends as it was lost
+            except Lost as fault:
                 failed.append(agent)
+                loss = fault
                 if len(failed) > RETRIES or not self._may_retry(question, deadline):
                     raise
-                if not self._others(failed):
-                    if self.is_cut_off and agent.node:
-                        raise OutOfReach from None
-                    raise
 
-    def _last_resorts(self, question: Question) -> list[Agent]:
-        """Agents that this ask leaves out, because there are others."""
+    def _last_resorts(self, question: Question, failed: list[Agent]) -> list[Agent]:
+        """Agents that this ask leaves out, because there are others that have not failed it."""
         if question.last_resort is None:
             return []
-        spared = [agent for agent in self.pool.agents.values() if question.last_resort(agent)]
-        return spared if len(spared) < len(self.pool.agents) else []
+        left = [agent for agent in self.pool.agents.values() if agent not in failed]
+        spared = [agent for agent in left if question.last_resort(agent)]
+        return spared if len(spared) < len(left) else []
 
     def _others(self, failed: list[Agent]) -> bool:
         return self.pool.expects or any(agent not in failed for agent in self.pool.agents.values())
@@ -277,7 +286,7 @@ class Dispatcher:
         pending.task = asyncio.current_task()
         agent.asked_at = time.time()
         try:
-            await agent.ask(pending.id, question.owner, question.request(agent))
+            await agent.ask(pending.id, question)
             pending.task = None
             answer = await future
         except OSError as fault:
@@ -465,9 +474,10 @@ class Dispatcher:
 
     def look(self, now: float) -> None:
         """Ends what is overdue; called a few times a second with the monotonic clock."""
-        for waiter in [waiter for waiter in self.waiters if waiter.until <= now]:
+        over = [waiter for waiter in self.waiters if waiter.until <= now or self.pool.is_vain(waiter)]
+        for waiter in sorted(over, key=lambda waiter: waiter.since):  # for those that get in line again
             if not waiter.future.done():
-                waiter.future.set_exception(WaitOver())
+                waiter.future.set_exception(WaitOver() if waiter.until <= now else NobodyElse())
         for agent in list(self.pool.agents.values()):
             if agent.rests_until and agent.rests_until <= now:
                 agent.rests_until = 0.0

@@ -63,6 +63,7 @@ class Exchange:
 
     def _forget_keys(self, tokens: frozenset[int]) -> None:
         revocation.forget(tokens)
+        self.dispatcher.admitted.end(tokens)
         for agent in list(self.dispatcher.pool.agents.values()):
             if agent.token in tokens and not agent.node:
                 self.dispatcher.left(agent)

@@ -9,8 +9,16 @@ class WaitOver(Exception):
     """The ask waited for an agent as long as it may."""
 
 
+class NobodyElse(Exception):
+    """Of all the agents that the ask waited for none is here any more, only such as it avoids."""
+
+
 class ConversationAgentGone(Exception):
     """The conversation's agent is not connected and did not come back in time."""
+
+
+class KeyEnded(Exception):
+    """The key that this was asked with has ended meanwhile."""
 
 
 class Draining(Exception):

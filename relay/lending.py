@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from relay import frames, notes
-from relay.failures import AgentGone, Draining, NoAgents, WaitOver
+from relay.failures import AgentGone, Draining, KeyEnded, NoAgents, WaitOver
 from relay.pool import Agent, AgentLeft, Loan, QueueFull
 
 if TYPE_CHECKING:
@@ -32,26 +32,38 @@ class Lending:
         agent = self._dispatcher.pool.agents.get(agent_id)
         self._writing += 1
         try:
-            if agent is None or agent.node:
-                raise AgentGone
-            await self._dispatcher.slot_of(agent, loan.owner)
-            agent.lent[loan.id] = loan
-            agent.asked_at = time.time()
-            if agent.gone:
-                raise AgentGone
-            await agent.send(loan.text)
+            with self._dispatcher.admitted.by(loan.token):
+                await self._hand_over(agent, loan)
         except (AgentGone, AgentLeft, NoAgents, Draining, OSError):
             self.end(agent, loan)
             loan.failed(notes.GONE, "The agent went away before it was asked.")
         except (QueueFull, WaitOver):
             loan.failed(notes.BUSY, "Every agent stayed busy for as long as a question may wait.")
+        except KeyEnded:
+            self._break_off(agent, loan)
+            loan.failed(notes.GONE, "The key that it was asked with has ended.")  # as its own process knows by now
         except asyncio.CancelledError:
-            if agent and self.end(agent, loan):
-                agent.expire(loan.id, None)  # it may have been written
+            self._break_off(agent, loan)
             raise
         finally:
             loan.task = None
             self._writing -= 1
+
+    async def _hand_over(self, agent: Agent | None, loan: Loan) -> None:
+        if self._dispatcher.admitted.has_ended(loan.token):  # while this was on its way here
+            raise KeyEnded
+        if agent is None or agent.node:
+            raise AgentGone
+        await self._dispatcher.slot_of(agent, loan.owner)
+        agent.lent[loan.id] = loan
+        agent.asked_at = time.time()
+        if agent.gone:
+            raise AgentGone
+        await agent.send(loan.text)
+
+    def _break_off(self, agent: Agent | None, loan: Loan) -> None:
+        if agent and self.end(agent, loan):
+            agent.expire(loan.id, None)  # it may have been written
 
     def recall(self, agent_id: str, loan: Loan, keep: Callable[[frames.Answer], None] | None = None) -> None:
         """The other process does not wait any more; it may want to `keep` a late answer."""

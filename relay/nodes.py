@@ -27,7 +27,7 @@ from relay.pool import Agent, Loan
 from relay.revocations import Revocations
 
 if TYPE_CHECKING:
-    from relay.dispatch import Dispatcher
+    from relay.dispatch import Dispatcher, Question
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,9 @@ class RemoteAgent(Agent):
     write: Callable[[notes.Note], None] = lambda note: None
     taken: int = 0  # of its slots, by others than this process
 
-    async def ask(self, frame_id: str, owner: str, request: frames.Request) -> None:
-        self.write(notes.Put(self.id, frame_id, owner, frames.encode_request(frame_id, request)))
+    async def ask(self, frame_id: str, question: Question) -> None:
+        text = frames.encode_request(frame_id, question.request(self))
+        self.write(notes.Put(self.id, frame_id, question.owner, text, question.token))
 
     def cancel(self, frame_id: str) -> None:
         with contextlib.suppress(OSError):
@@ -398,7 +399,7 @@ class Nodes:
             neighbour.loans.pop(note.frame, None)
             self._tell(neighbour, notes.Failed(note.agent, note.frame, reason, why))
 
-        loan = Loan(note.frame, note.owner, note.text, heard, failed)
+        loan = Loan(note.frame, note.owner, note.token, note.text, heard, failed)
         neighbour.loans[note.frame] = (note.agent, loan)
         loan.task = asyncio.get_running_loop().create_task(self._dispatcher.lending.lend(note.agent, loan))
 

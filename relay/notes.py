@@ -60,6 +60,7 @@ class Put(msgspec.Struct, array_like=True, tag=4):
     frame: str
     owner: str
     text: str
+    token: int | None = None  # that it was asked with; last, for a process of the release before does not send it
 
 
 class Cancel(msgspec.Struct, array_like=True, tag=5):

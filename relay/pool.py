@@ -20,7 +20,7 @@ from relay.frames import Answer, Declaration
 from relay.limits import FAILURES_TO_REST, Limits
 
 if TYPE_CHECKING:
-    from relay.dispatch import Pending
+    from relay.dispatch import Pending, Question
 
 MOST_EXPIRED = 64  # frame ids, or twice what it declared, that an agent may still answer late without being blamed
 FLAPS = 5  # registrations of one id within FLAP_WINDOW that make an agent rest
@@ -45,6 +45,7 @@ class Loan:
 
     id: str  # of its frames
     owner: str
+    token: int | None  # that it was asked with
     text: str  # the frame that asks the agent
     heard: Callable[[frames.Frame], None]
     failed: Callable[[int, str], None]  # one of relay.notes' reasons, and words for it
@@ -91,9 +92,9 @@ class Agent:
         taken = self.load + self.foreign
         return taken < self.said.concurrency and not (self.gone or self.at_rest or self.rests_until or self.is_leaving)
 
-    async def ask(self, frame_id: str, owner: str, request: frames.Request) -> None:
+    async def ask(self, frame_id: str, question: Question) -> None:
         """Writes the question. Raises OSError."""
-        await self.send(frames.encode_request(frame_id, request))
+        await self.send(frames.encode_request(frame_id, question.request(self)))
 
     def cancel(self, frame_id: str) -> None:
         """Says that nobody waits for this answer any more."""
@@ -394,6 +395,12 @@ class Pool:
         self._drop(waiter, agent)
         if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
             self.release(waiter.future.result())
+
+    def is_vain(self, waiter: Waiter) -> bool:
+        """Whether it avoids everybody who is here, and nobody else is to dial in."""
+        if not waiter.avoid or not self.agents or self.expects:
+            return False
+        return all(agent in waiter.avoid for agent in self.agents.values())
 
     def _drop(self, waiter: Waiter, agent: Agent | None) -> None:
         for line in (self.queue, agent.bound if agent else None):

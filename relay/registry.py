@@ -129,6 +129,15 @@ def _wishes(tokens: set[int]) -> Wishes:
     )
 
 
+async def ended(tokens: frozenset[int]) -> frozenset[int]:
+    """Those of them that open nothing any more, whoever ended them."""
+    return await database_sync_to_async(_ended, thread_sensitive=False)(tokens)
+
+
+def _ended(tokens: frozenset[int]) -> frozenset[int]:
+    return tokens - Token.objects.usable().in_bulk(tokens).keys()
+
+
 async def hung_up(agent_ids: list[str]) -> None:
     """The wish was granted; the agent may come back."""
     await database_sync_to_async(_hung_up, thread_sensitive=False)(agent_ids)

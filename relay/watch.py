@@ -42,9 +42,10 @@ class Watch:
     def __init__(self, dispatcher: Dispatcher, rings: list[KeyRing]) -> None:
         self._dispatcher = dispatcher
         self._rings = rings
-        self._due = {self._wishes: 0.0, self._counts: 0.0, self._uses: USES_EVERY, self._tidy: 5.0}
+        self._due = {self._wishes: 0.0, self._keys: 0.0, self._counts: 0.0, self._uses: USES_EVERY, self._tidy: 5.0}
         self._every = {
             self._wishes: WISHES_EVERY,
+            self._keys: WISHES_EVERY,
             self._counts: COUNTS_EVERY,
             self._uses: USES_EVERY,
             self._tidy: TIDY_EVERY,
@@ -151,6 +152,12 @@ class Watch:
             if agent.at_rest != (agent.id in wishes.resting):
                 agent.at_rest = not agent.at_rest
                 self._dispatcher.pool.settle(agent)
+
+    async def _keys(self) -> None:
+        """Ends what was asked with keys that have ended unheard: past the program, or while Redis was away."""
+        admitted = self._dispatcher.admitted
+        if tokens := admitted.tokens:
+            admitted.end(await registry.ended(tokens))
 
     async def _counts(self) -> None:
         """Nothing is forgotten before it is written: a database that refuses is asked again next time."""

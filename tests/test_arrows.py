@@ -33,7 +33,7 @@ LAYERS = {
         {"exchange", "loopback"},
         {"dispatch", "watch", "repeats", "registry"},
         {"lending", "nodes", "revocations"},  # an agent of another process is one of the pool
-        {"pool", "line", "conversations", "commits"},
+        {"pool", "line", "conversations", "commits", "admitted"},
         {"links", "carrier"},
         {"notes"},
         {"failures", "frames", "gojson", "ids", "limits", "models", "tally"},

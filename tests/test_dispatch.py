@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from relay import dispatch, frames
+from relay import dispatch, frames, notes
 from relay.dispatch import Dispatcher, Question
+from relay.failures import KeyEnded
 from relay.limits import Limits
-from relay.pool import Agent
+from relay.pool import Agent, Loan
 
 
 class Peer:
@@ -44,6 +45,10 @@ class Peer:
         self.dispatcher.heard(
             self.agent, json.dumps({"id": self.asked[number]["id"], "message": frames.RESPONSE, "data": data})
         )
+
+    def babble(self) -> None:
+        frame = {"id": self.asked[-1]["id"], "message": frames.RESPONSE, "data": "no JSON"}
+        self.dispatcher.heard(self.agent, json.dumps(frame))
 
     def leave(self) -> None:
         self.dispatcher.left(self.agent)
@@ -123,6 +128,103 @@ async def test_an_agent_that_comes_back_and_goes_at_once_leaves_nobody_waiting(m
     Peer(dispatcher, "brief").leave()
     with pytest.raises((dispatch.AgentGone, dispatch.ConversationAgentGone)):
         await asyncio.wait_for(task, 5)
+
+
+# -- who is left ------------------------------------------------------------------------------------
+
+
+def spares_small(content: str = "Why?") -> Question:
+    """Of a chat: the built-in model is asked only when there are no others."""
+    return Question("alice", content, last_resort=lambda agent: agent.id == "small", is_patient=True)
+
+
+async def test_who_waits_for_the_last_agent_that_has_not_failed_it_ends_when_that_one_leaves() -> None:
+    dispatcher = new_dispatcher()
+    busy, broken = Peer(dispatcher, "busy"), Peer(dispatcher, "broken")
+    first = asking(dispatcher)
+    await turn()
+    second = asking(dispatcher)
+    await turn()
+    broken.babble()
+    await turn()
+    busy.leave()  # the first one goes to the broken agent now
+    await turn()
+    dispatcher.look(time.monotonic())
+    with pytest.raises(dispatch.AgentRubbish):
+        await asyncio.wait_for(second, 5)
+    broken.answer()
+    assert (await first).content == "right"
+
+
+async def test_who_waits_for_a_better_agent_takes_the_last_resort_when_that_one_leaves() -> None:
+    dispatcher = new_dispatcher()
+    better, small = Peer(dispatcher, "better"), Peer(dispatcher, "small")
+    asks = [asyncio.create_task(dispatcher.ask(spares_small(content))) for content in ("1", "2", "3")]
+    await turn()
+    assert (len(better.asked), len(small.asked)) == (1, 0)
+    better.answer()
+    await turn()
+    better.leave()
+    dispatcher.look(time.monotonic())
+    for count in (1, 2):
+        await turn()
+        assert len(small.asked) == count
+        small.answer()
+    assert [(await asyncio.wait_for(ask, 5)).content for ask in asks] == ["right"] * 3
+
+
+async def test_the_last_resort_answers_what_every_better_agent_has_failed() -> None:
+    dispatcher = new_dispatcher()
+    better, small = Peer(dispatcher, "better"), Peer(dispatcher, "small")
+    task = asyncio.create_task(dispatcher.ask(spares_small()))
+    await turn()
+    better.babble()
+    await turn()
+    small.answer()
+    assert (await asyncio.wait_for(task, 5)).content == "right"
+
+
+# -- keys that end ----------------------------------------------------------------------------------
+
+
+async def test_an_asker_that_leaves_as_its_key_ends_has_left() -> None:
+    dispatcher = new_dispatcher()
+
+    async def ask() -> None:
+        with dispatcher.admitted.by(1):
+            await dispatcher.ask(Question("alice", "Why?"))
+
+    peer = Peer(dispatcher, "a")
+    left, stayed = asyncio.create_task(ask()), asyncio.create_task(ask())
+    await turn()
+    dispatcher.admitted.end([1])
+    left.cancel()
+    await turn()
+    assert left.cancelled()
+    assert isinstance(stayed.exception(), KeyEnded)
+    assert (len(peer.asked), peer.agent.load, dispatcher.admitted.tokens) == (1, 0, frozenset())
+
+
+async def test_what_was_on_its_way_from_another_process_when_its_key_ended_is_asked_of_nobody() -> None:
+    dispatcher = new_dispatcher()
+    peer = Peer(dispatcher, "a")
+    failed: list[int] = []
+    dispatcher.admitted.end([1])
+    for token in (1, 2):
+        loan = Loan(
+            str(token),
+            "alice",
+            token,
+            json.dumps({"message": str(token)}),
+            print,
+            lambda reason, _: failed.append(reason),
+        )
+        await dispatcher.lending.lend("a", loan)
+    assert failed == [notes.GONE]
+    assert [frame["message"] for frame in peer.sent] == ["2"]
+
+
+# -- clocks -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0])

@@ -40,7 +40,7 @@ def test_notes_come_whole_and_in_order() -> None:
     here, there = pair()
     sent: list[notes.Note] = [notes.Went(str(number)) for number in range(3)]
     sent.append(notes.Heard("agent", "frame", "ChatGptResponse", "x" * (3 * links.PIECE)))
-    sent.append(notes.Put("agent", "frame", "owner", "ä😀"))
+    sent.append(notes.Put("agent", "frame", "owner", "ä😀", 7))
     for note in sent:
         here.write(note)
     got: list[notes.Note] = []

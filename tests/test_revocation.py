@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from tests.redis_server import Redis, a_redis
 from tests.running import ROOT, environment, until
 from tests.socket_server import Web as House
 from tests.socket_server import copied
-from tests.wire_agent import WireAgent, echo
-from tests.wire_server import User, Web
+from tests.wire_agent import WireAgent, echo, silent
+from tests.wire_server import Asking, User, Web
 
 PATIENCE = 60.0  # seconds
 LATE = "X-Revocation"
@@ -56,6 +57,16 @@ class Way:
 
     def ask(self, token: str) -> int:
         return self.http.post("/api/ask", content=BODY, headers={"Authorization": token}).status_code
+
+    def asks(self, token: str, content: str = "Hi", **headers: str) -> Asking:
+        """The same in the background, with any question."""
+        sent = {"Authorization": token} | {name.replace("_", "-"): value for name, value in headers.items()}
+        return Asking(lambda: self.http.post("/api/ask", json={"content": content}, headers=sent))
+
+    def until_wait(self, asks: int) -> None:
+        """Until so many asks wait in this process."""
+        gauge = rf"switchboard_queue_length\{{[^}}]*\}} {asks}\.0\n"
+        until(lambda: bool(re.search(gauge, self.http.get("/metrics").text)), f"{asks} asks wait")
 
     def listed(self) -> list[str]:
         found = self.http.get("/api/connections", headers={"Authorization": self._key}).json()["connections"]
@@ -138,6 +149,64 @@ def test_a_key_that_ends_between_head_and_body_asks_nothing(web: Web) -> None:
         assert len(agent.asked) == 1
 
 
+def is_refused(asking: Asking) -> bool:
+    return (asking.reply.status_code, asking.reply.json()) == (401, {"error": "Invalid API key"})
+
+
+def answers(agent: WireAgent, here: Way, token: str) -> list[str]:
+    """Lets the agent answer what it has and one thing more; all that it was ever asked."""
+    agent.script = echo
+    agent.answer(agent.asked[-1], "right")
+    assert here.ask(token) == 200
+    return [asked.content for asked in agent.asked]
+
+
+def test_what_waits_with_a_deleted_users_key_is_refused_and_never_asked(patient: Web) -> None:
+    here = way(patient)
+    asker, other = here.relay_user(), here.relay_user()
+    with patient.agent(silent) as agent:
+        first = here.asks(other.token, "First")
+        agent.was_asked()
+        waiting = [here.asks(asker.token, "Waits"), here.asks(asker.token, "Waits", idempotency_key="1")]
+        waiting += [here.asks(asker.token, "Waits", idempotency_key="1")]  # for the answer to the one before
+        here.until_wait(2)
+        stays = here.asks(other.token, "Stays")
+        here.until_wait(3)
+        here.delete(asker)
+        here.until_wait(1)
+        assert all(map(is_refused, waiting))
+        assert answers(agent, here, other.token) == ["First", "Stays", "Hi"]
+        assert first.reply.status_code == stays.reply.status_code == 200
+
+
+def test_what_an_agent_has_of_a_deleted_users_key_is_broken_off(patient: Web) -> None:
+    here = way(patient)
+    asker, other = here.relay_user(), here.relay_user()
+    with patient.agent(silent) as agent:
+        had = here.asks(asker.token)
+        frame = agent.was_asked().frame
+        here.delete(asker)
+        assert is_refused(had)
+        assert agent.was_told("cancel")["id"] == frame
+        agent.answer(agent.asked[0], "late")
+        agent.script = echo
+        assert here.ask(other.token) == 200
+
+
+def test_what_waits_with_a_key_that_ended_past_the_program_is_refused_soon(patient: Web) -> None:
+    here = way(patient)
+    asker, other = here.relay_user(), here.relay_user()
+    with patient.agent(silent) as agent:
+        here.asks(other.token, "First")
+        agent.was_asked()
+        waiting = here.asks(asker.token, "Waits")
+        here.until_wait(1)
+        rows = patient.sql("SELECT id FROM accounts_token ORDER BY id DESC LIMIT 2")
+        patient.sql("UPDATE accounts_token SET revoked_at = CURRENT_TIMESTAMP WHERE id = ?", rows[1][0])  # the asker's
+        assert is_refused(waiting)
+        assert answers(agent, here, other.token) == ["First", "Hi"]
+
+
 @pytest.fixture(scope="module")
 def peopled(tmp_path_factory: pytest.TempPathFactory, empty_sqlite: Path) -> Iterator[tuple[Web, Way, str]]:
     """A server with an administrator: its way in, and the administrator's token."""
@@ -197,8 +266,18 @@ def test_a_key_that_expires_by_an_administrators_hand_ends_at_once(peopled: tupl
     assert here.ask(key) == 503
     browser = here.signed_in(ROOT_EMAIL)
     page = f"/admin/accounts/token/{token_id(web, email, 'relay')}/change/"
-    form = {"name": "", "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}
-    browser.post(page, data=form | {"csrfmiddlewaretoken": browser.cookies["csrftoken"]}, headers={"Referer": here.url})
+    form = {"name": "", "expires_at_1": "00:00:00", "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+    with web.agent(silent) as agent:
+        had = here.asks(key)
+        agent.was_asked()
+        waiting = here.asks(key)
+        here.until_wait(1)
+        browser.post(page, data=form | {"expires_at_0": "2100-01-01"}, headers={"Referer": here.url})
+        assert web.sql("SELECT expires_at FROM accounts_token WHERE id = ?", token_id(web, email, "relay"))[0][0]
+        here.until_wait(1)  # it lives on, and so does what was asked with it
+        browser.post(page, data=form | {"expires_at_0": "2020-01-01"}, headers={"Referer": here.url})
+        assert is_refused(had)
+        assert is_refused(waiting)
     assert here.ask(key) == 401
 
 
@@ -225,8 +304,8 @@ def redis() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def house(redis: Redis, tmp_path: Path, data_template: Path) -> Iterator[tuple[House, Way, Way]]:
-    """Two processes on one data folder; of the second one its process, and the ways in to both."""
+def staffed(redis: Redis, tmp_path: Path, data_template: Path) -> Iterator[tuple[House, Way, Way, WireAgent]]:
+    """Two processes on one data folder; of the second one its process, the ways in to both, and its agent."""
     data = copied(data_template, tmp_path / "house")
     made(data)
     with ExitStack() as stack:
@@ -236,7 +315,12 @@ def house(redis: Redis, tmp_path: Path, data_template: Path) -> Iterator[tuple[H
         agent = stack.enter_context(WireAgent(f"ws://{webs[1].address}/client/register", echo))
         for each in (here, there):  # so that they know each other
             until(lambda each=each: agent.id in each.listed(), "the agent is listed")  # type: ignore[misc]
-        yield webs[1], here, there
+        yield webs[1], here, there, agent
+
+
+@pytest.fixture
+def house(staffed: tuple[House, Way, Way, WireAgent]) -> tuple[House, Way, Way]:
+    return staffed[:3]
 
 
 def test_no_process_takes_a_deleted_users_key(house: tuple[House, Way, Way]) -> None:
@@ -248,6 +332,44 @@ def test_no_process_takes_a_deleted_users_key(house: tuple[House, Way, Way]) -> 
             assert LATE not in deletes.delete(asker).headers
             assert other.ask(asker.token) == 401
             assert deletes.ask(asker.token) == 401
+
+
+def test_what_waits_with_a_deleted_users_key_is_refused_in_every_process(
+    staffed: tuple[House, Way, Way, WireAgent],
+) -> None:
+    _, here, there, agent = staffed
+    other = here.relay_user()
+    for deletes in (here, there):
+        asker = deletes.relay_user()
+        agent.script, asked = silent, len(agent.asked)
+        first = there.asks(other.token, "First")
+        agent.was_asked(asked + 1)
+        waiting = [here.asks(asker.token, "Waits")]  # there, for the agent is there
+        there.until_wait(1)
+        waiting += [here.asks(asker.token, "Waits"), there.asks(asker.token, "Waits")]
+        here.until_wait(1)
+        there.until_wait(2)
+        assert LATE not in deletes.delete(asker).headers
+        assert all(map(is_refused, waiting))
+        here.until_wait(0)
+        there.until_wait(0)
+        assert answers(agent, here, other.token)[asked:] == ["First", "Hi"]
+        assert first.reply.status_code == 200
+
+
+def test_what_an_agent_elsewhere_has_of_a_deleted_users_key_is_broken_off(
+    staffed: tuple[House, Way, Way, WireAgent],
+) -> None:
+    _, here, there, agent = staffed
+    asker, other = here.relay_user(), here.relay_user()
+    agent.script = silent
+    had = here.asks(asker.token)
+    frame = agent.was_asked().frame
+    there.delete(asker)
+    assert is_refused(had)
+    assert agent.was_told("cancel")["id"] == frame
+    agent.script = echo
+    assert here.ask(other.token) == 200
 
 
 def test_a_process_that_does_not_answer_is_said_and_knows_when_it_goes_on(house: tuple[House, Way, Way]) -> None:

@@ -21,7 +21,7 @@ import pytest
 from tests.patience import PATIENCE
 from tests.redis_server import Redis, a_redis
 from tests.running import ROOT, environment
-from tests.socket_agent import Asked, Behaviour, FakeAgent, echo, echo_of, hangs_up, silent
+from tests.socket_agent import Asked, Behaviour, FakeAgent, echo, echo_of, hangs_up, says, silent
 from tests.socket_server import Door, Web, copied, door_to
 
 EMAIL, PASSWORD = "alice@example.org", "a long enough password"
@@ -369,6 +369,19 @@ async def test_the_death_of_a_process_moves_its_asks_to_others(both: tuple[Door,
         assert (await first).status_code == 200
         replies = await asyncio.gather(*moved)
         assert [reply.json()["content"] for reply in replies] == [echo_of(f"{number}") for number in range(8)]
+    await there.until_list(lambda found: not found)
+
+
+async def test_a_failure_is_told_as_it_is_though_agents_of_a_dead_process_are_to_come(
+    both: tuple[Door, Door],
+) -> None:
+    here, there = both
+    async with agent_of(there, here) as lost, here.agent(says("no JSON")) as broken:
+        there.web.kill()
+        await here.until_list(lambda found: found == [broken.id])
+        reply = await here.ask()  # waits for another agent no longer than it is expected
+        assert (reply.status_code, reply.json()["error"]) == (502, "Failed to convert response to ChatGptResponse")
+        assert (len(broken.asked), lost.asked) == (1, [])
     await there.until_list(lambda found: not found)
 
 

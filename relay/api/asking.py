@@ -5,9 +5,10 @@ from typing import Any
 
 from relay import exchange, frames
 from relay.api import shapes
-from relay.api.credentials import asker, known_asker
-from relay.api.replies import ClientLeft, Reply, refusal
+from relay.api.credentials import INVALID, asker, known_asker
+from relay.api.replies import ClientLeft, Reply, Unauthorized, refusal
 from relay.dispatch import Question
+from relay.failures import KeyEnded
 from relay.frames import Answer
 
 LONGEST_KEY = 255  # characters of an Idempotency-Key
@@ -28,19 +29,22 @@ async def answer_ask(
     """
     try:
         forgettings = relay.askers.forgettings
-        owner = known_asker(relay, authorization)
-        if owner is None:
-            owner = await asker(relay, authorization, scope)
+        who = known_asker(relay, authorization) or await asker(relay, authorization, scope)
         body = await read_body()
-        if forgettings != relay.askers.forgettings:  # a body may take its time, and the key may have ended meanwhile
-            owner = await asker(relay, authorization, scope)
-        question = shapes.question(body, owner)
-        if idempotency:
-            reply = await _answer_once(relay, question, idempotency, body)
-        else:
-            reply = _reply(question, frames.reply(await relay.dispatcher.ask(question)))
+        while forgettings != relay.askers.forgettings:  # body and database take their time: the key may have ended
+            forgettings = relay.askers.forgettings
+            who = await asker(relay, authorization, scope)
+        question = shapes.question(body, who.owner)
+        question.token = who.token
+        with relay.dispatcher.admitted.by(who.token):
+            if idempotency:
+                reply = await _answer_once(relay, question, idempotency, body)
+            else:
+                reply = _reply(question, frames.reply(await relay.dispatcher.ask(question)))
     except ClientLeft:
         raise
+    except KeyEnded:
+        reply = refusal(Unauthorized(INVALID))
     except Exception as fault:
         reply = refusal(fault)
     relay.dispatcher.tally.replies[reply.status] += 1

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -14,6 +14,13 @@ from relay.api.replies import Unauthorized
 
 MISSING = "API key not provided"
 INVALID = "Invalid API key"
+
+
+class Asker(NamedTuple):
+    """Who asks, and by which token. `owner` is a user's id; "" without a token is the holder of the admin key."""
+
+    owner: str
+    token: int | None
 
 
 def is_admin_key(key: bytes | str) -> bool:
@@ -37,24 +44,24 @@ def shown_key(values: Sequence[bytes]) -> bytes:
     return key
 
 
-def known_asker(relay: exchange.Exchange, values: Sequence[bytes]) -> str | None:
+def known_asker(relay: exchange.Exchange, values: Sequence[bytes]) -> Asker | None:
     """What `asker` returns, if memory can tell at once."""
     principal = relay.askers.known(shown_key(values))
-    return principal.owner if principal else None
+    return Asker(principal.owner, principal.token) if principal else None
 
 
-async def asker(relay: exchange.Exchange, values: Sequence[bytes], scope: Mapping[str, Any] | None) -> str:
-    """The owner of what is asked: a user's id, "" for the holder of the admin key. Raises Unauthorized.
+async def asker(relay: exchange.Exchange, values: Sequence[bytes], scope: Mapping[str, Any] | None) -> Asker:
+    """Whose the key is. Raises Unauthorized.
 
     `scope` says where the key comes from: whoever shows too many wrong ones has it compared with the admin's no more.
     """
     key = shown_key(values)
     address = peer_of(scope) if scope else ""
     if is_admin_key(key) and not guesses.asks.locked(address):
-        return ""
+        return Asker("", None)
     principal = await relay.askers.find(key)
     if principal is None:
         if guesses.asks.wrong(address):
             await database_sync_to_async(guesses.asks.write_down, thread_sensitive=False)(address)
         raise Unauthorized(INVALID)
-    return principal.owner
+    return Asker(principal.owner, principal.token)
