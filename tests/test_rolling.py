@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -24,6 +24,7 @@ from tests.patience import PATIENCE
 from tests.proxies import NAME, PROXIES, Proxy
 from tests.redis_server import Redis, a_redis
 from tests.running import ROOT, environment, manage, settled, until
+from tests.test_drain import events
 from tests.test_proxy import LOGIN, outside, way
 from tests.wire_agent import Asked, WireAgent
 
@@ -31,6 +32,10 @@ from tests.wire_agent import Asked, WireAgent
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
     yield from a_redis()
+
+
+SLOW = "Tell me slowly"
+PIECES = [f"Piece {number}. " for number in range(12)]
 
 
 class Machine:
@@ -106,7 +111,7 @@ class Agent(threading.Thread):
     def _serve(self) -> None:
         url = f"ws://{NAME}/agent/{self._key}/client/register"
         self._note("dials")
-        with WireAgent(url, self._answer, declares='{"concurrency": 16}', **way(self._proxy)) as agent:
+        with WireAgent(url, self._answer, declares='{"concurrency": 16, "stream": true}', **way(self._proxy)) as agent:
             self._note(f"is {agent.id}")
             while agent.is_connected and not self._over.wait(0.05):
                 pass
@@ -114,9 +119,17 @@ class Agent(threading.Thread):
     def _note(self, what: str) -> None:
         self._story.append(f"{time.time():.3f} {what}")
 
-    @staticmethod
-    def _answer(agent: WireAgent, asked: Asked) -> None:
-        agent.answer(asked, f"About {asked.content[:20]}")
+    def _answer(self, agent: WireAgent, asked: Asked) -> None:
+        if SLOW in asked.content:
+            threading.Thread(target=self._answer_slowly, args=(agent, asked), daemon=True).start()
+        else:
+            agent.answer(asked, f"About {asked.content[:20]}")
+
+    def _answer_slowly(self, agent: WireAgent, asked: Asked) -> None:
+        for piece in PIECES:
+            agent.say(asked.frame, "ChatGptDelta", piece)
+            self._over.wait(0.2)  # an answer as slow as a model's
+        agent.answer(asked, "".join(PIECES))
 
     def end(self) -> None:
         self._over.set()
@@ -133,13 +146,13 @@ class Load:
         with outside(proxy) as visitor:
             token = visitor.post("/api/v1/login", json=LOGIN).json()["data"]["token"]
         admin, ada = {"Authorization": admin_key}, {"Authorization": f"Bearer {token}"}
-        self._threads = [
-            threading.Thread(target=self._run, args=(proxy, send), daemon=True)
-            for send in [
-                *[lambda client: client.post("/api/ask", headers=admin, json={"content": "Ducks?"})] * 4,
-                *[lambda client: client.post("/api/v1/chats", headers=ada, json={"question": "Geese?"})] * 2,
-            ]
+        self.read = 0
+        sends: list[Callable[[httpx.Client], None]] = [
+            *[lambda client: self._good(client.post("/api/ask", headers=admin, json={"content": "Ducks?"}))] * 4,
+            *[lambda client: self._good(client.post("/api/v1/chats", headers=ada, json={"question": "Geese?"}))] * 2,
+            *[lambda client: self._follow(client, ada)] * 2,
         ]
+        self._threads = [threading.Thread(target=self._run, args=(proxy, send), daemon=True) for send in sends]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -152,13 +165,37 @@ class Load:
         for thread in self._threads:
             thread.join(PATIENCE)
 
-    def _run(self, proxy: Proxy, send: Callable[[httpx.Client], httpx.Response]) -> None:
+    def _good(self, reply: httpx.Response) -> None:
+        if reply.status_code >= 300:
+            self.failed.append(f"{reply.request.url.path}: {reply.status_code} {reply.text[:200]}")
+
+    def _follow(self, client: httpx.Client, headers: dict[str, str]) -> None:
+        """A slow answer to its end, as a browser does: where the stream breaks, from its last event on."""
+        asks: dict[str, Any] = {"method": "POST", "url": "/api/v1/chats", "json": {"question": SLOW}}
+        told, place, chat = "", "", ""
+        while True:
+            known = {"Last-Event-ID": place} if place else {}
+            with client.stream(**asks, headers=headers | {"Accept": "text/event-stream"} | known) as stream:
+                if stream.status_code >= 300:
+                    stream.read()
+                    return self._good(stream)
+                for event in events(stream.iter_lines()):
+                    place = event.get("id", place)
+                    data = event["data"]
+                    chat = data.get("chatId", chat)
+                    told += data.get("text", "")
+                    if event["event"] in {"done", "error"}:
+                        self.read += 1
+                        if event["event"] == "error" or told != "".join(PIECES):
+                            self.failed.append(f"{told!r}, then {event}")
+                        return None
+            asks = {"method": "GET", "url": f"/api/v1/chats/{chat}"}
+
+    def _run(self, proxy: Proxy, send: Callable[[httpx.Client], None]) -> None:
         with outside(proxy) as client:
             while not self._over.is_set():
                 try:
-                    reply = send(client)
-                    if reply.status_code >= 300:
-                        self.failed.append(f"{reply.request.url.path}: {reply.status_code} {reply.text[:200]}")
+                    send(client)
                 except httpx.HTTPError as fault:
                     self.failed.append(repr(fault))
                 self.done += 1
@@ -192,6 +229,7 @@ def test_four_restarts_by_sigterm_fail_nobody(tmp_path: Path, redis: Redis, kind
                 machine.restart()
                 until(lambda: connected(proxy, data) == len(keys), "the agents are back")
     assert load.done > 100
+    assert load.read > 10
     assert load.failed == []
 
 
