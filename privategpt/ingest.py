@@ -8,7 +8,7 @@ source, says again and again that it is at work, and loses the source to the nex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -23,7 +23,7 @@ from accounts import steps
 from accounts.models import Group
 from accounts.units import unit
 from privategpt import file_kinds, sweeping
-from privategpt.models import GONE, UNDO, Passage, Source, Vector
+from privategpt.models import UNDO, Passage, Source, Vector
 from privategpt.retrieval.index import Cut, cut_text
 from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import packed
@@ -201,10 +201,23 @@ def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | N
 @unit
 def delete(*sources: Source) -> None:
     """Out of everybody's sight when this returns, and never to be brought back; the rows go step by step."""
-    for some in steps.portions(sorted(source.pk for source in sources), MARKED_AT_ONCE):
+    for some in _few(sorted(source.pk for source in sources)):
         with transaction_in_turn():
-            Source.objects.filter(pk__in=some).update(deleted_at=GONE, claimed_by="")
+            Source.objects.filter(pk__in=some).end()
     sweeping.soon()
+
+
+def _few(pks: Sequence[UUID]) -> Iterator[list[UUID]]:
+    """So many that changing their rows, with all their texts, is one short transaction; a long one comes alone."""
+    for portion in steps.portions(pks, MARKED_AT_ONCE):
+        sizes = dict(Source.objects.filter(pk__in=portion).order_by().values_list("pk", "passages_total"))
+        some: list[UUID] = []
+        for pk in portion:
+            if some and sum(sizes.get(each, 0) for each in (*some, pk)) > LONG:
+                yield some
+                some = []
+            some.append(pk)
+        yield some
 
 
 @unit
@@ -419,7 +432,7 @@ def explain_wait(reason: str) -> None:
     """Says at every waiting source why its vectors do not come."""
     waiting = _waiting(timezone.now()).exclude(state_reason=reason)
     pks = list(waiting.values_list("pk", flat=True)[:AT_ONCE])
-    for some in steps.portions(pks, MARKED_AT_ONCE):
+    for some in _few(pks):
         Source.objects.filter(pk__in=some).update(state_reason=reason)
 
 
@@ -428,7 +441,7 @@ def reindex(embedder: str) -> int:
     vectorless = Passage.objects.filter(source=OuterRef("pk")).without_vector(embedder).order_by()
     done = Source.objects.not_deleted().filter(Exists(vectorless), state__in=[State.VECTORIZED, State.ERROR])
     pks = list(done.order_by().values_list("pk", flat=True))
-    for some in steps.portions(pks, MARKED_AT_ONCE):
+    for some in _few(pks):
         Source.objects.filter(pk__in=some).update(
             state=State.CREATION, state_reason="", attempts=0, claimed_by="", claimed_until=None, passages_done=0
         )

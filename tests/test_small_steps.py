@@ -270,3 +270,12 @@ def test_a_long_edit_that_was_killed_is_finished_by_the_worker(tea: Group) -> No
     assert (long.claimed_by, len(rows), long.passages_total) == ("", 400, 400)
     assert all(long.content[row.start : row.end] == row.text for row in rows)
     assert ingest.claim("worker") == long
+
+
+def test_a_deletion_writes_no_text_anew(tea: Group) -> None:
+    """0.4 s for one of 7 MB, in SQLite."""
+    many = [source(f"Huge {number}", parts(*range(360)), tea) for number in range(2)]
+    with recorded() as found:
+        ingest.delete(*many)
+    assert found.rows[:2] == [1, 1], "each long one by itself"
+    assert list(Source.objects.values_list("content", flat=True)) == ["", ""]
