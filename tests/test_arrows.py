@@ -53,6 +53,7 @@ LAYERS = {
             "health",
             "knowledge",
             "sweeping",
+            "storable",
             "reading",
             "manual",
             "agent",
