@@ -97,7 +97,8 @@ def _counted(since: datetime, until: datetime | None) -> dict[datetime, Tally]:
     rows = Message.objects.filter(**span).order_by()
     for created, state, first, cited in rows.values_list("created_at", "state", "trace__times__first", "trace__cited"):
         _note(found.setdefault(hour_of(created), Tally()), state, first, bool(cited))
-    stored = Source.objects.filter(**span).order_by().annotate(hour=TruncHour("created_at", tzinfo=UTC))
+    there = Source.objects.exclude(pk__in=Source.objects.on_their_way())
+    stored = there.filter(**span).order_by().annotate(hour=TruncHour("created_at", tzinfo=UTC))
     for hour, sources, passages in stored.values_list("hour").annotate(Count("pk"), Sum("passages_total")):
         tally = found.setdefault(hour, Tally())
         tally.sources, tally.passages = sources, passages or 0

@@ -3,32 +3,35 @@
     creation ──> processing ──> vectorized        an edit leads back to creation
                      └────────> error             after ATTEMPTS in a row without a step forward
 
-Words are indexed in the transaction that saves the text; vectors follow in the worker, which claims a
-source, says again and again that it is at work, and loses the source to the next one when it falls silent."""
+Words are indexed before anybody sees the text; vectors follow in the worker, which claims a source, says
+again and again that it is at work, and loses the source to the next one when it falls silent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from django.conf import settings
-from django.db import connection, models
+from django.db import DatabaseError, IntegrityError, connection, models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Greatest
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from accounts import steps
 from accounts.models import Group
 from accounts.units import unit
-from privategpt import file_kinds, sweeping
-from privategpt.models import GONE, UNDO, Passage, Source, Vector
-from privategpt.retrieval.index import Cut, cut_text
+from privategpt import sweeping
+from privategpt.models import STORING, UNDO, Passage, Source, Vector
+from privategpt.retrieval.index import COUNTED, Cut, cut_text
 from privategpt.retrieval.indexes import index
 from privategpt.retrieval.matrix import packed
+from privategpt.storable import check, check_content, check_room
 from privategpt.turns import Turns
-from privategpt.writing import transaction_in_turn
+from privategpt.writing import give_way, transaction_in_turn
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -40,7 +43,7 @@ PAUSES = (1, 5, 15, 30)  # seconds before the next attempt at a source
 AT_ONCE = 500  # rows in one statement
 MARKED_AT_ONCE = 25  # sources in one transaction: SQLite writes the whole row anew, with its text
 CLAIM = ("claimed_by", "claimed_until", "attempts")
-LONG = 300  # passages, former and new: an edit beyond that is more than one transaction
+LONG = 300  # passages, former and new: storing, editing or deleting more than that is more than one transaction
 CUTTING = "cutting "  # holds a source whose text is newer than its passages
 AGAIN = "vectorize again"  # holds a source while its vectors go
 FORGOTTEN = "The worker ended each time that it was at work on this source; edit or store it again to try anew."
@@ -52,31 +55,17 @@ class GroupGone(Exception):
     """A group that was named has been deleted meanwhile; nothing was saved."""
 
 
-class Unstorable(ValueError):
-    """The text holds what no database stores: half a surrogate pair, or NUL."""
-
-
-class NoText(Unstorable):
-    """Bytes of some other kind of file, sent as if they were a text."""
-
-    def __init__(self, kind: str) -> None:
-        with translation.override("en"):
-            super().__init__(file_kinds.refusal(kind))
-        self.kind = kind
-
-
-class TooMuch(Unstorable):
-    """Its creator has as many sources, or as much text in them, as one person may have."""
-
-
 class SourceGone(Exception):
     """The source has been deleted meanwhile."""
+
+
+class StoringLost(IntegrityError):
+    """Storing stood still for so long that what there was of the source has been swept away."""
 
 
 # -- storing --------------------------------------------------------------------------------------
 
 
-@unit
 def store(
     creator: User | None,
     *,
@@ -91,18 +80,105 @@ def store(
 
     Who calls it inside a transaction makes the `cut` before that begins.
     """
-    cut = cut or prepare(title, content)
-    source = Source(creator=creator, title=title, content=content, is_public=public)
-    if source_id:
-        source.id = source_id
-        steps.end(Source.objects.doomed().filter(pk=source_id))  # the rest of a former one under this id
+    if cut is None or (cut.title, cut.content) != (title, content):
+        cut = prepare(title, content)
+    with laid_down(creator, cut, source_id) as laid:
+        return publish(laid, groups=groups, public=public)
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A source that is about to be published. Its passages are there already if it has a mark."""
+
+    creator: User | None
+    cut: Cut
+    pk: UUID
+    mark: str
+
+
+@contextlib.contextmanager
+def laid_down(creator: User | None, cut: Cut, source_id: UUID | None = None) -> Iterator[Laid]:
+    """Stores the passages of a long text in steps, for `publish`; what is not published goes again.
+
+    Until then it counts as deleted, and is swept away when the process dies. Raises Unstorable.
+    """
+    mark = f"{STORING}{uuid4().hex}" if len(cut.drafts) > LONG else ""
+    laid = Laid(creator, cut, source_id or uuid4(), mark)
+    if source_id:  # the rest of a former one under this id
+        steps.end((Source.objects.doomed() | Source.objects.on_their_way()).filter(pk=source_id))
+    try:
+        if mark:
+            _lay_down(laid)
+        yield laid
+    finally:
+        if mark:
+            _drop(laid)
+
+
+def _lay_down(laid: Laid) -> None:
+    source = _begun(laid)
+    for step in (*index().steps(source, laid.cut), *_text_of(laid)):
+        if not _one_step(_on_its_way(laid), step, deleted_at=timezone.now()):
+            raise StoringLost
+
+
+def _text_of(laid: Laid) -> list[Callable[[], object]]:
+    """In SQLite none: whoever changes a row writes it anew, so the text comes with what else `publish` has to write."""
+    is_whole_row = connection.vendor == "sqlite"
+    return [] if is_whole_row else [lambda: Source.objects.filter(pk=laid.pk).update(content=laid.cut.content)]
+
+
+@unit
+def _begun(laid: Laid) -> Source:
+    """The row, whose text comes last."""
+    cut, now = laid.cut, timezone.now()
+    source = Source(pk=laid.pk, creator=laid.creator, title=cut.title, language=cut.language)
+    source.deleted_at, source.claimed_by = now, laid.mark
     with transaction_in_turn():
-        _check_room(creator, len(cut.drafts), sources=1)
+        check_room(laid.creator, len(cut.drafts), sources=1)
         source.save(force_insert=True)
-        _set_groups(source, groups)
-        index().store(source, cut)
-        _settle(source)
     return source
+
+
+def _on_its_way(laid: Laid) -> models.QuerySet[Source]:
+    return Source.objects.filter(pk=laid.pk, claimed_by=laid.mark, deleted_at__gt=timezone.now() - UNDO)
+
+
+@unit
+def publish(laid: Laid, *, groups: Collection[Group], public: bool) -> Source:
+    """From now on it is there, for its readers and the worker. Raises GroupGone, TooMuch, StoringLost."""
+    cut = laid.cut
+    with transaction_in_turn():
+        if laid.mark:
+            source = _on_its_way(laid).select_for_update().defer("content").first()
+            if source is None or source.passages.count() != len(cut.drafts):
+                raise StoringLost
+        else:
+            source = Source(pk=laid.pk, creator=laid.creator, title=cut.title)
+        check_room(laid.creator, len(cut.drafts), sources=1)
+        source.content, source.is_public, source.deleted_at = cut.content, public, None
+        source.created_at = timezone.now()
+        if not laid.mark:
+            source.save(force_insert=True)
+            for step in index().steps(source, cut):
+                step()
+        _set_groups(source, groups)
+        index().count(source, cut)
+        _settle(source, *_fields_of(laid))
+    return source
+
+
+def _fields_of(laid: Laid) -> Sequence[str]:
+    """What `publish` changes in a row that is there already."""
+    text = [] if _text_of(laid) else ["content"]
+    return [*text, "is_public", "deleted_at", "created_at", "updated_at"] if laid.mark else []
+
+
+def _drop(laid: Laid) -> None:
+    """Unless it was published. Where this fails too, it goes like one whose process died."""
+    with contextlib.suppress(DatabaseError):
+        if unit(Source.objects.filter(pk=laid.pk, claimed_by=laid.mark).end)():
+            sweeping.soon()
 
 
 def prepare(title: str, content: str) -> Cut:
@@ -121,10 +197,17 @@ def edit(
     """
     check(title or "")
     check_content(content or "")
-    cut = _cut_anew(source, title, content)
-    mark = _save_edit(source, title, content, groups, cut)
+    while True:
+        cut = _cut_anew(source, title, content)
+        with contextlib.suppress(_Outdated):
+            mark = _save_edit(source, title, content, groups, cut)
+            break
     if mark and cut:
         _cut_in_steps(source, cut, mark)
+
+
+class _Outdated(Exception):
+    """Somebody else has edited the source since it was cut; it is cut anew, outside of the transaction."""
 
 
 @unit
@@ -137,28 +220,31 @@ def _save_edit(
         if current is None:
             raise SourceGone
         if cut and len(cut.drafts) > current.passages_total:
-            _check_room(current.creator, len(cut.drafts) - current.passages_total)
+            check_room(current.creator, len(cut.drafts) - current.passages_total)
         source.title = current.title if title is None else title
         source.content = current.content if content is None else content
         source.is_public = current.is_public if groups is None else not groups
-        source.save(update_fields=["title", "content", "is_public", "updated_at"])
         if groups is not None:
             _set_groups(source, groups)
-        if (source.title, source.content) == (current.title, current.content):
-            return ""
-        if cut and cut.is_of(source) and len(cut.drafts) + current.passages_total > LONG:
-            return _hold_for_cutting(source)
-        index().store(source, cut)
-        _settle(source)
+        if (source.title, source.content) != (current.title, current.content) and not (cut and cut.is_of(source)):
+            raise _Outdated
+        changed = [name for name in ("title", "content") if getattr(source, name) != getattr(current, name)]
+        fields = [*changed, "is_public", "updated_at"]
+        if changed and cut and len(cut.drafts) + current.passages_total > LONG:
+            return _hold_for_cutting(source, fields)
+        source.save(update_fields=fields)
+        if changed:
+            index().store(source, cut)
+            _settle(source)
         return ""
 
 
-def _hold_for_cutting(source: Source) -> str:
-    """The text is saved, and its passages are still those of the former one: nobody else is to work on them."""
+def _hold_for_cutting(source: Source, fields: Sequence[str]) -> str:
+    """Saves the text, whose passages are still those of the former one: nobody else is to work on them."""
     mark = f"{CUTTING}{uuid4().hex}"
     source.state, source.state_reason, source.attempts = State.CREATION, "", 0
     source.claimed_by, source.claimed_until = mark, timezone.now() + LEASE
-    source.save(update_fields=[*CLAIM, "state", "state_reason"])
+    source.save(update_fields=[*fields, *CLAIM, "state", "state_reason"])
     return mark
 
 
@@ -172,22 +258,31 @@ def _cut_in_steps(source: Source, cut: Cut, mark: str) -> None:
         index().count(source, cut)
         _settle(source)
 
-    if all(_one_step(source, mark, step) for step in index().steps(source, cut)):
-        _one_step(source, mark, last)
+    mine = Source.objects.not_deleted().filter(pk=source.pk, claimed_by=mark)
+    for step in (*index().steps(source, cut), last):
+        if not _one_step(mine, step, claimed_until=timezone.now() + LEASE):
+            return
+
+
+def _one_step(mine: models.QuerySet[Source], step: Callable[[], object], **renewed: datetime) -> bool:
+    """False when the source is not held any more."""
+    began = time.monotonic()
+    is_mine = _step(mine, step, renewed)
+    give_way(time.monotonic() - began)
+    return is_mine
 
 
 @unit
-def _one_step(source: Source, mark: str, step: Callable[[], object]) -> bool:
+def _step(mine: models.QuerySet[Source], step: Callable[[], object], renewed: dict[str, datetime]) -> bool:
     with transaction_in_turn():
-        mine = Source.objects.not_deleted().filter(pk=source.pk, claimed_by=mark)
-        if not mine.update(claimed_until=timezone.now() + LEASE):
+        if not mine.update(**renewed):
             return False
         step()
     return True
 
 
 def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | None:
-    """What the edited text falls into, when it becomes another one; made anew if somebody edits it meanwhile."""
+    """What the edited text falls into, when it becomes another one."""
     now = Source.objects.not_deleted().filter(pk=source.pk).values_list("title", "content").first()
     if now is None:
         raise SourceGone
@@ -201,10 +296,23 @@ def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | N
 @unit
 def delete(*sources: Source) -> None:
     """Out of everybody's sight when this returns, and never to be brought back; the rows go step by step."""
-    for some in steps.portions(sorted(source.pk for source in sources), MARKED_AT_ONCE):
+    for some in _few(sorted(source.pk for source in sources)):
         with transaction_in_turn():
-            Source.objects.filter(pk__in=some).update(deleted_at=GONE, claimed_by="")
+            Source.objects.filter(pk__in=some).end()
     sweeping.soon()
+
+
+def _few(pks: Sequence[UUID]) -> Iterator[list[UUID]]:
+    """So many that changing their rows, with all their texts, is one short transaction; a long one comes alone."""
+    for portion in steps.portions(pks, MARKED_AT_ONCE):
+        sizes = dict(Source.objects.filter(pk__in=portion).order_by().values_list("pk", "passages_total"))
+        some: list[UUID] = []
+        for pk in portion:
+            if some and sum(sizes.get(each, 0) for each in (*some, pk)) > LONG:
+                yield some
+                some = []
+            some.append(pk)
+        yield some
 
 
 @unit
@@ -217,7 +325,7 @@ def put_aside(source: Source) -> None:
 def bring_back(source: Source) -> bool:
     """Undoes `put_aside`; False when it is too late."""
     recent = Source.objects.filter(pk=source.pk, deleted_at__gt=timezone.now() - UNDO)
-    return bool(recent.update(deleted_at=None))
+    return bool(recent.exclude(claimed_by__startswith=STORING).update(deleted_at=None))
 
 
 @unit
@@ -241,38 +349,6 @@ def vectorize_again(source: Source) -> None:
     )
 
 
-def check(*texts: str) -> None:
-    """Raises Unstorable."""
-    for text in texts:
-        if "\0" in text:
-            raise Unstorable("The text holds the character NUL, which cannot be stored.")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise Unstorable("The text holds half a surrogate pair, which is no character.") from None
-
-
-def check_content(content: str) -> None:
-    """The same for a source's text, which may be no text at all. Raises Unstorable, NoText."""
-    kind = file_kinds.no_text(content.encode("utf-8", "surrogatepass"))
-    if kind in {"", "data"}:
-        check(content)  # whose sentence names the character
-    if kind:
-        raise NoText(kind)
-
-
-def _check_room(creator: User | None, passages: int, *, sources: int = 0) -> None:
-    """Raises TooMuch when so many more are too many."""
-    if creator is None:
-        return
-    own = Source.objects.not_deleted().filter(creator=creator).order_by()
-    held = own.aggregate(sources=models.Count("pk"), passages=models.Sum("passages_total"))
-    if held["sources"] + sources > settings.PER_USER["sources"]:
-        raise TooMuch("You have as many sources as one person may have; delete some first.")
-    if (held["passages"] or 0) + passages > settings.PER_USER["passages"]:
-        raise TooMuch("Your sources hold as much text as one person may have; delete some first.")
-
-
 def _locked() -> models.QuerySet[Source]:
     """Rows that nobody else changes before this transaction ends, without their text."""
     return Source.objects.select_for_update().defer("content")
@@ -288,10 +364,10 @@ def _set_groups(source: Source, groups: Collection[Group]) -> None:
     source.groups.set(wanted)
 
 
-def _settle(source: Source) -> None:
+def _settle(source: Source, *also: str) -> None:
     """The state of a source that was just indexed; whoever had claimed its former text has lost it."""
     is_done = source.passages_done >= source.passages_total
-    _release(source, State.VECTORIZED if is_done else State.CREATION)
+    _release(source, State.VECTORIZED if is_done else State.CREATION, "", *COUNTED, *also)
 
 
 # -- the worker's side ----------------------------------------------------------------------------
@@ -381,9 +457,8 @@ def finish(source: Source, worker: str, embedder: str) -> bool:
         _hold(source, worker)
         if missing(source, embedder, 1):
             return False
-        done = Passage.objects.filter(source=source.pk).count()
-        Source.objects.filter(pk=source.pk).update(passages_done=done)
-        _release(source, State.VECTORIZED)
+        source.passages_done = Passage.objects.filter(source=source.pk).count()
+        _release(source, State.VECTORIZED, "", "passages_done")
     steps.end(Vector.objects.filter(passage__source=source.pk).exclude(embedder=embedder))
     return True
 
@@ -419,7 +494,7 @@ def explain_wait(reason: str) -> None:
     """Says at every waiting source why its vectors do not come."""
     waiting = _waiting(timezone.now()).exclude(state_reason=reason)
     pks = list(waiting.values_list("pk", flat=True)[:AT_ONCE])
-    for some in steps.portions(pks, MARKED_AT_ONCE):
+    for some in _few(pks):
         Source.objects.filter(pk__in=some).update(state_reason=reason)
 
 
@@ -428,7 +503,7 @@ def reindex(embedder: str) -> int:
     vectorless = Passage.objects.filter(source=OuterRef("pk")).without_vector(embedder).order_by()
     done = Source.objects.not_deleted().filter(Exists(vectorless), state__in=[State.VECTORIZED, State.ERROR])
     pks = list(done.order_by().values_list("pk", flat=True))
-    for some in steps.portions(pks, MARKED_AT_ONCE):
+    for some in _few(pks):
         Source.objects.filter(pk__in=some).update(
             state=State.CREATION, state_reason="", attempts=0, claimed_by="", claimed_until=None, passages_done=0
         )
@@ -441,7 +516,8 @@ def _hold(source: Source, worker: str, **also: int) -> None:
         raise ClaimLost
 
 
-def _release(source: Source, state: Source.State, reason: str = "") -> None:
+def _release(source: Source, state: Source.State, reason: str = "", *also: str) -> None:
+    """In one statement, with what else is to be saved: SQLite writes the row anew, with its text."""
     source.state, source.state_reason = state, reason
     source.claimed_by, source.claimed_until, source.attempts = "", None, 0
-    source.save(update_fields=[*CLAIM, "state", "state_reason"])
+    source.save(update_fields=[*CLAIM, "state", "state_reason", *also])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UNDO = timedelta(minutes=10)  # for so long the deletion of a source from a page can be undone
 GONE = datetime(1970, 1, 1, tzinfo=UTC)  # as the time of a deletion: never to be undone
+STORING = "storing "  # holds a source whose text is still being stored: until then it counts as deleted just now
 
 
 class SourceQuerySet(models.QuerySet["Source"]):
@@ -55,6 +56,17 @@ class SourceQuerySet(models.QuerySet["Source"]):
     def doomed(self) -> Self:
         """Those whose deletion can no longer be undone."""
         return self.filter(deleted_at__lte=timezone.now() - UNDO)
+
+    def on_their_way(self) -> Self:
+        """Those that are being stored, or whose process died over it."""
+        return self.filter(claimed_by__startswith=STORING)
+
+    def end(self) -> int:
+        """Out of sight for good; the rows go step by step (`sweeping`). Returns how many.
+
+        The texts go at once: SQLite would write them anew, beside the mark.
+        """
+        return self.update(deleted_at=GONE, claimed_by="", content="")
 
     def among(self, groups: Iterable[int], *, public: bool) -> Self:
         """Those of these groups (by id), and with `public` the public ones. Says nothing about rights."""

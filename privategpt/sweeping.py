@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from accounts import steps
 from accounts.models import Group, User
 from accounts.units import unit
-from privategpt.models import GONE, Chat, Source
+from privategpt.models import Chat, Source
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,6 @@ def _ties(pace: steps.Pace) -> int:
         list(Source.objects.select_for_update().filter(pk__in=some).order_by("pk").values_list("pk"))
         held = TIES.objects.filter(source__in=some, group__deleted_at=None).values("source")
         orphans = Source.objects.filter(pk__in=some, is_public=False, deleted_at=None).exclude(pk__in=held)
-        orphans.update(deleted_at=GONE, claimed_by="")
+        orphans.end()
         ended.filter(source__in=some).delete()
     return len(some)

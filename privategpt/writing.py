@@ -5,12 +5,14 @@ The threads of one process wait here instead and are woken at once."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connection, transaction
 
 _turn = threading.Lock()
+LONGEST_PAUSE = 0.08  # seconds
 
 
 @contextmanager
@@ -26,3 +28,9 @@ def transaction_in_turn() -> Iterator[None]:
         return
     with _turn, transaction.atomic():
         yield
+
+
+def give_way(took: float) -> None:
+    """Between two steps of a long work, for as long as the last one took: who polls for the pen finds it free."""
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        time.sleep(min(took, LONGEST_PAUSE))

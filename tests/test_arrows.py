@@ -54,6 +54,7 @@ LAYERS = {
             "health",
             "knowledge",
             "sweeping",
+            "storable",
             "reading",
             "manual",
             "agent",

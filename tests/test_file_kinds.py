@@ -11,7 +11,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from accounts.models import Group, User
-from privategpt import ingest
+from privategpt import ingest, storable
 from privategpt.file_kinds import KINDS, kind_of
 from privategpt.models import Source
 from tests.pages import browser, text
@@ -84,7 +84,7 @@ def test_the_bytes_tell_what_a_file_is(name: str) -> None:
 @pytest.mark.parametrize("words", TEXTS.values(), ids=list(TEXTS))
 def test_a_text_is_a_text(words: str) -> None:
     assert kind_of(words.encode()) == ""
-    ingest.check_content(words)
+    storable.check_content(words)
 
 
 def drop(user: User, group: Group, content: bytes, **headers: str) -> Any:
@@ -113,6 +113,6 @@ def test_what_is_pasted_or_posted_as_text_is_looked_at_too(alice: User, engineer
     page = client.post("/sources/write", {"title": "Minutes", "content": content, "groups": [engineering.pk]})
     assert page.status_code == 422
     assert "This is " in text(page)
-    with pytest.raises(ingest.NoText, match=r"^This is "):
+    with pytest.raises(storable.NoText, match=r"^This is "):
         ingest.store(alice, title="Minutes", content=content, groups=[engineering], public=False)
     assert not Source.objects.exists()

@@ -16,7 +16,7 @@ from django.db import IntegrityError, connection, connections
 from django.utils import timezone
 
 from accounts.models import Group, User
-from privategpt import ingest, sweeping
+from privategpt import ingest, storable, sweeping
 from privategpt.models import UNDO_TIME, Chat, Passage, Source, Vector
 from privategpt.retrieval.search import search
 from privategpt.worker import Worker
@@ -95,10 +95,10 @@ def test_title_and_content_come_back_byte_for_byte(title: str, content: str) -> 
 def test_what_no_database_stores_is_refused(text: str, tea: Group) -> None:
     """Fault 21."""
     for title, content in ((text, "x"), ("x", text)):
-        with pytest.raises(ingest.Unstorable):
+        with pytest.raises(storable.Unstorable):
             source(title, content, tea)
     stored = source("x", "x", tea)
-    with pytest.raises(ingest.Unstorable):
+    with pytest.raises(storable.Unstorable):
         ingest.edit(stored, content=text)
     assert Source.objects.count() == 1
 

@@ -24,9 +24,11 @@ class Ended(Exception):
 class Transactions:
     """Rows by transaction, in order, of whichever thread; a statement outside of any is one of its own."""
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, look: Callable[[], object]) -> None:
         self.rows: list[int] = []
+        self.seen_by: list[object] = []  # what the bystander saw each time
         self.bystander = 0
+        self._look = look
         self._last = last  # after so many transactions the process ends
         self._local = threading.local()
 
@@ -62,14 +64,15 @@ class Transactions:
         try:
             AuditEntry.objects.create(actor_name=BYSTANDER, action="write", what="between two steps")
             self.bystander += 1
+            self.seen_by.append(self._look())
         finally:
             connection.close()
 
 
 @contextmanager
-def recorded(*, last: int = 10**9) -> Iterator[Transactions]:
+def recorded(*, last: int = 10**9, look: Callable[[], object] = lambda: None) -> Iterator[Transactions]:
     """Django's own wrappers are of one connection; a request may be served in any thread."""
-    found = Transactions(last)
+    found = Transactions(last, look)
     execute = CursorWrapper._execute_with_wrappers  # type: ignore[attr-defined]
 
     def watched(self: Any, sql: str, params: Any, many: bool, executor: Any) -> Any:

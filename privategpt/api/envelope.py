@@ -17,7 +17,7 @@ from rest_framework.serializers import ValidationError
 from accounts.faults import is_read_only
 from accounts.people import Taken
 from accounts.signin import Locked, WrongCredentials
-from privategpt import answers, follow, ingest
+from privategpt import answers, follow, ingest, storable
 
 logger = logging.getLogger(__name__)
 
@@ -111,11 +111,11 @@ def understood(fault: Exception) -> Refusal:
             return invalid({"groups": ["A group was deleted just now."]})
         case ingest.SourceGone():
             return not_found()
-        case ingest.TooMuch():
+        case storable.TooMuch():
             return Refusal(507, str(fault))
         case follow.TooManyStreams():
             return Refusal(429, str(fault), headers=LATER)
-        case ingest.Unstorable():
+        case storable.Unstorable():
             return invalid({"content": [str(fault)]})
         case PermissionDenied():
             return Refusal(403, str(fault) or "Forbidden.")

@@ -37,12 +37,22 @@ def once(caller: Caller, request: HttpRequest, raw: bytes, make: Callable[[], Ma
     if key is None:
         with transaction_in_turn():
             return make()
+    return kept(caller, request, raw) or _make(caller, _place(caller, key), _wanted(request, raw), make)
+
+
+def kept(caller: Caller, request: HttpRequest, raw: bytes) -> Made | None:
+    """What was made when this request came first, for who has work to do before the transaction of `once`.
+
+    Raises Refusal.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
     if not 0 < len(key) <= LONGEST_KEY:
         raise Refusal(400, f"An Idempotency-Key has 1 to {LONGEST_KEY} characters.")
-    place, wanted = _place(caller, key), _digest(f"{request.method} {request.path}\n".encode() + raw)
     old = StoredReply.objects.filter(owner=caller.user, created_at__lte=timezone.now() - KEPT)
     StoredReply.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])).delete()
-    return _kept(caller, place, wanted) or _make(caller, place, wanted, make)
+    return _kept(caller, _place(caller, key), _wanted(request, raw))
 
 
 def _make(caller: Caller, place: bytes, wanted: bytes, make: Callable[[], Made]) -> Made:
@@ -77,6 +87,10 @@ def forget(caller: Caller, request: HttpRequest) -> None:
 
 def _place(caller: Caller, key: str) -> bytes:
     return _digest(f"{caller.token.pk}\n{key}".encode())
+
+
+def _wanted(request: HttpRequest, raw: bytes) -> bytes:
+    return _digest(f"{request.method} {request.path}\n".encode() + raw)
 
 
 def _digest(raw: bytes) -> bytes:

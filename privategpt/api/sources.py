@@ -95,14 +95,18 @@ class Sources(ApiView):
         """Saved, and found by its words, before the answer leaves. Vectors follow."""
         groups = own_groups(self.caller, self.fields.get("groups", []))
         _may_keep(self.caller, groups, is_public=not groups)
-        cut = ingest.prepare(self.fields["title"], self.fields["content"])  # a long text, before the transaction
-        made = idempotency.once(self.caller, self.plain, self.raw, lambda: self._store(groups, cut))
+        cut = ingest.prepare(self.fields["title"], self.fields["content"])
+        made = idempotency.kept(self.caller, self.plain, self.raw) or self._store(groups, cut)
         return _ids(made["source"])
 
     def _store(self, groups: Sequence[Group], cut: Cut) -> dict[str, str]:
-        user, held = self.caller.user, list(groups)
-        source = ingest.store(user, title=cut.title, content=cut.content, groups=held, public=not held, cut=cut)
-        return {"source": str(source.pk)}
+        """A long text is stored beforehand, out of sight; what makes it seen is one transaction with its key."""
+        with ingest.laid_down(self.caller.user, cut) as laid:
+
+            def publish() -> dict[str, str]:
+                return {"source": str(ingest.publish(laid, groups=list(groups), public=not groups).pk)}
+
+            return idempotency.once(self.caller, self.plain, self.raw, publish)
 
 
 class SourcesOrList(Sources):

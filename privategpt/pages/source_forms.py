@@ -12,7 +12,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Group
-from privategpt import file_kinds, ingest
+from privategpt import file_kinds, storable
 from privategpt.models import Source
 from privategpt.pages.account_forms import FIELD
 from privategpt.pages.keeping import Keeper
@@ -76,8 +76,8 @@ class TextForm(forms.Form):
         if not content.strip():
             raise ValidationError(gettext("There is no text yet."))
         try:
-            ingest.check_content(content)
-        except ingest.Unstorable as fault:
+            storable.check_content(content)
+        except storable.Unstorable as fault:
             raise ValidationError(said_of(fault)) from None
         return content
 
@@ -134,16 +134,16 @@ def text_of(file: UploadedFile[bytes]) -> tuple[str, str]:
     if not content.strip():
         raise Unreadable(gettext("The file is empty."))
     try:
-        ingest.check_content(content)
-    except ingest.Unstorable as fault:
+        storable.check_content(content)
+    except storable.Unstorable as fault:
         raise Unreadable(said_of(fault)) from None
     name = PurePath((file.name or "").replace("\\", "/")).stem
     return (first_heading(content) or name or gettext("Without a title"))[:LONGEST_TITLE], content
 
 
-def said_of(fault: ingest.Unstorable) -> str:
+def said_of(fault: storable.Unstorable) -> str:
     """Why a text cannot be stored, in the reader's language."""
-    return file_kinds.refusal(fault.kind) if isinstance(fault, ingest.NoText) else in_readers_language(str(fault))
+    return file_kinds.refusal(fault.kind) if isinstance(fault, storable.NoText) else in_readers_language(str(fault))
 
 
 def group_gone() -> str:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.numerals import whole
-from privategpt import ingest
+from privategpt import ingest, storable
 from privategpt.models import Source, SourceQuerySet
 from privategpt.pages.keeping import Keeper
 from privategpt.pages.sentences import in_readers_language
@@ -155,7 +155,7 @@ def _upload(request: UserRequest) -> HttpResponse:
             title, content = text_of(file)
             groups = form.readers
             ingest.store(request.user, title=title, content=content, groups=groups, public=not groups)
-        except (Unreadable, ingest.Unstorable) as reason:
+        except (Unreadable, storable.Unstorable) as reason:
             messages.error(request, f"{file.name}: {reason}")
         except ingest.GroupGone:
             messages.error(request, f"{file.name}: {group_gone()}")
@@ -181,7 +181,7 @@ def write(request: UserRequest) -> HttpResponse:
             )
         except ingest.GroupGone:
             form.add_error("groups", group_gone())
-        except ingest.TooMuch as fault:
+        except storable.TooMuch as fault:
             form.add_error("content", in_readers_language(str(fault)))
         else:
             messages.success(request, stored_words(1))
@@ -197,7 +197,7 @@ def edit(request: UserRequest, pk: UUID) -> HttpResponse:
     if _is_to_be_saved(request, form):
         try:
             _edited(source, title=form.cleaned_data["title"], content=form.cleaned_data["content"])
-        except ingest.TooMuch as fault:
+        except storable.TooMuch as fault:
             form.add_error("content", in_readers_language(str(fault)))
         else:
             messages.success(request, gettext("Saved. What changed is searched anew."))

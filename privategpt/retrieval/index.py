@@ -23,6 +23,7 @@ MINORITY = 0.02  # a language with a smaller share of the passages is searched b
 STALE = 60.0  # seconds that the shares of the languages are believed
 SETTLING = 5.0  # seconds, while passages are being added
 FEW = 5_000  # passages; with fewer of them everything is counted anew
+COUNTED = ("language", "passages_total", "passages_done")
 STEP = 50  # passages of one source that are changed in one piece
 REBUILT_AT_ONCE = 100  # passages in one transaction
 RENEWED_AT_ONCE = 50  # likewise, where each is read anew
@@ -94,7 +95,7 @@ class Index(Protocol):
         """What `store` does, in pieces; `count` comes behind the last."""
 
     def count(self, source: Source, cut: Cut) -> None:
-        """Writes how many passages there are now, and how many have vectors."""
+        """Notes at the source, unsaved, what is COUNTED: how many passages there are, and how many have vectors."""
 
     def store(self, source: Source, cut: Cut | None = None) -> None:
         """Indexes a saved source; keeps the passages (and vectors) that did not change."""
@@ -165,6 +166,8 @@ def _draft(title: str, piece: cutting.Passage, language: str) -> Draft:
 class StoredIndex:
     """What is the same in every database: the rows of passages, and what is counted of them."""
 
+    at_once = STEP
+
     def __init__(self) -> None:
         self._statistics = Statistics(0, ())
         self._newest, self._counted_at = -1, float("-inf")
@@ -180,6 +183,7 @@ class StoredIndex:
             for step in self.steps(source, cut):
                 step()
             self.count(source, cut)
+            source.save(update_fields=COUNTED)
 
     def steps(self, source: Source, cut: Cut) -> Iterator[Callable[[], object]]:
         """What brings the source's passages to this cut, in pieces that take some tens of milliseconds each."""
@@ -187,11 +191,11 @@ class StoredIndex:
         gone = self._matched(source, [row for row, _ in drafts])
         kept = [row for row, _ in drafts if row.pk is not None]
         new = [(row, draft) for row, draft in drafts if row.pk is None]
-        for ids in _portions(gone):
+        for ids in _portions(gone, self.at_once):
             yield Passage.objects.filter(pk__in=ids).delete
-        for some in _portions(new):
+        for some in _portions(new, self.at_once):
             yield partial(self._insert, source, some)
-        for rows in _portions(kept):
+        for rows in _portions(kept, self.at_once):
             yield partial(_move, rows)
 
     def count(self, source: Source, cut: Cut) -> None:
@@ -199,7 +203,6 @@ class StoredIndex:
         own = Passage.objects.filter(source=source)
         source.language, source.passages_total = cut.language, len(cut.drafts)
         source.passages_done = own.filter(vectors__isnull=False).distinct().count()
-        source.save(update_fields=["language", "passages_total", "passages_done"])
 
     def _matched(self, source: Source, rows: list[Passage]) -> list[int]:
         """Gives rows that the source already has their ids. Returns the ids of the others."""
@@ -280,8 +283,8 @@ class StoredIndex:
         """Passages that no word leads to, because nobody has indexed them yet."""
 
 
-def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[at : at + STEP] for at in range(0, len(items), STEP))
+def _portions(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 def _piece(row: Passage) -> cutting.Passage:

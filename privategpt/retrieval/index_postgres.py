@@ -16,6 +16,7 @@ from privategpt.models import Passage, Source, Vector
 from privategpt.retrieval.analyse import Term
 from privategpt.retrieval.index import (
     FEW,
+    STEP,
     Draft,
     Near,
     Statistics,
@@ -53,6 +54,8 @@ class Phrase:
 
 class PostgresIndex(StoredIndex):
     """Rows go with their passage, by a trigger."""
+
+    at_once = STEP // 2  # each word of a passage is a row
 
     def __init__(self) -> None:
         super().__init__()

@@ -280,13 +280,13 @@ def test_a_group_that_was_deleted_a_moment_ago_takes_the_source_along(
     as_alice: Program, alpha: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 26, in the worst moment."""
-    store = ingest.store
+    publish = ingest.publish
 
     def late(*args: Any, **kwargs: Any) -> Any:
         Group.objects.all().delete()
-        return store(*args, **kwargs)
+        return publish(*args, **kwargs)
 
-    monkeypatch.setattr(ingest, "store", late)
+    monkeypatch.setattr(ingest, "publish", late)
     reply = as_alice.post("/sources", {"title": "T", "content": "C", "groups": ["alpha"]})
     assert reply.status == 422
     assert "groups" in reply.json["errors"]

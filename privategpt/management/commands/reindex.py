@@ -66,7 +66,7 @@ class Command(BaseCommand):
         self.stdout.write("")
 
     def _show(self) -> None:
-        figures = Source.objects.aggregate(
+        figures = Source.objects.not_deleted().aggregate(
             total=Sum("passages_total"),
             done=Sum("passages_done"),
             open=Count("pk", filter=Q(state__in=NOT_DONE)),
