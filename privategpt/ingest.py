@@ -230,13 +230,19 @@ def _save_edit(
             raise _Outdated
         changed = [name for name in ("title", "content") if getattr(source, name) != getattr(current, name)]
         fields = [*changed, "is_public", "updated_at"]
-        if changed and cut and len(cut.drafts) + current.passages_total > LONG:
+        is_cut = bool(changed) or (cut is not None and _is_given_up(current))
+        if is_cut and cut and len(cut.drafts) + current.passages_total > LONG:
             return _hold_for_cutting(source, fields)
         source.save(update_fields=fields)
-        if changed:
+        if is_cut:
             index().store(source, cut)
             _settle(source)
         return ""
+
+
+def _is_given_up(source: Source) -> bool:
+    """Whether an edit of it was killed as often as it was tried: the text stands, the passages are of before."""
+    return source.state == State.ERROR and source.claimed_by.startswith(CUTTING)
 
 
 def _hold_for_cutting(source: Source, fields: Sequence[str]) -> str:
@@ -251,7 +257,7 @@ def _hold_for_cutting(source: Source, fields: Sequence[str]) -> str:
 def _cut_in_steps(source: Source, cut: Cut, mark: str) -> None:
     """Brings the passages of a long text to its present state. Ends when a later edit has taken over.
 
-    Killed in between, the worker goes on: see `claim`.
+    Killed in between, the worker goes on: see `finish_edit`.
     """
 
     def last() -> None:
@@ -282,12 +288,12 @@ def _step(mine: models.QuerySet[Source], step: Callable[[], object], renewed: di
 
 
 def _cut_anew(source: Source, title: str | None, content: str | None) -> Cut | None:
-    """What the edited text falls into, when it becomes another one."""
-    now = Source.objects.not_deleted().filter(pk=source.pk).values_list("title", "content").first()
-    if now is None:
+    """What the edited text falls into, when it becomes another one, or has not its passages yet."""
+    row = Source.objects.not_deleted().filter(pk=source.pk).only("title", "content", "state", *CLAIM).first()
+    if row is None:
         raise SourceGone
-    wanted = (now[0] if title is None else title, now[1] if content is None else content)
-    if wanted == now:
+    wanted = (row.title if title is None else title, row.content if content is None else content)
+    if wanted == (row.title, row.content) and not _is_given_up(row):
         return None
     known = Passage.objects.filter(source=source.pk).order_by().values_list("digest", flat=True)
     return cut_text(*wanted, known={bytes(digest) for digest in known})
@@ -334,14 +340,16 @@ def try_again(source: Source) -> None:
     with transaction_in_turn():
         row = _locked().filter(pk=source.pk, state=State.ERROR, deleted_at=None).first()
         if row:
-            _release(row, State.CREATION)
+            _release(row, State.CREATION, mark=row.claimed_by if row.claimed_by.startswith(CUTTING) else "")
 
 
 def vectorize_again(source: Source) -> None:
     """Its vectors go and are made anew; until then it is found by its words. Whoever is at work on it has lost it."""
     held = Source.objects.not_deleted().filter(pk=source.pk)
     until = timezone.now() + LEASE
-    if not held.update(state=State.PROCESSING, claimed_by=AGAIN, claimed_until=until, passages_done=0):
+    whole = held.exclude(claimed_by__startswith=CUTTING)
+    if not whole.update(state=State.PROCESSING, claimed_by=AGAIN, claimed_until=until, passages_done=0):
+        try_again(source)  # an edit is under way, or was given up: its passages come first
         return
     steps.end(Vector.objects.filter(passage__source=source.pk))
     held.filter(claimed_by=AGAIN).update(
@@ -402,27 +410,58 @@ def claim(worker: str, turns: Turns | None = None) -> Source | None:
         source = turns.pick(plain, waiting) if turns else waiting.first()
         if source is None:
             return None
-        was_cutting = source.claimed_by.startswith(CUTTING)
         source.attempts += 1
         if source.attempts > ATTEMPTS:
             # It took its workers with it, so that none came to say why.
             _release(source, State.ERROR, FORGOTTEN)
             return source
         source.state, source.state_reason = State.PROCESSING, ""
-        mark = f"{CUTTING}{uuid4().hex}" if was_cutting else worker
-        source.claimed_by, source.claimed_until = mark, now + LEASE
+        source.claimed_by, source.claimed_until = worker, now + LEASE
         source.save(update_fields=[*CLAIM, "state", "state_reason"])
-    if was_cutting:
-        _cut_in_steps(source, cut_text(source.title, source.content), mark)
-        source.claimed_by = ""  # it stands in the line again, with the passages that it has now
     return source
 
 
-def _waiting(now: datetime) -> models.QuerySet[Source]:
-    """Sources without all their vectors that nobody is at work on."""
+def finish_edit() -> bool:
+    """Goes on with a long edit whose process was killed; False when there is none. Takes no embedder."""
+    found = _take_edit()
+    if found is None:
+        return False
+    source, mark = found
+    if mark:
+        _cut_in_steps(source, cut_text(source.title, source.content), mark)
+    return True
+
+
+@unit
+def _take_edit() -> tuple[Source, str] | None:
+    """The source and the mark that now holds it; no mark when it is given up."""
+    with transaction_in_turn():
+        now = timezone.now()
+        waiting = _free(now).filter(claimed_by__startswith=CUTTING).order_by("updated_at").defer("content")
+        if connection.features.has_select_for_update_skip_locked:
+            waiting = waiting.select_for_update(skip_locked=True)
+        source = waiting.first()
+        if source is None:
+            return None
+        source.attempts += 1
+        if source.attempts > ATTEMPTS:
+            _release(source, State.ERROR, FORGOTTEN, mark=source.claimed_by)  # its passages are still to be made
+            return source, ""
+        source.claimed_by, source.claimed_until = f"{CUTTING}{uuid4().hex}", now + LEASE
+        source.save(update_fields=CLAIM)
+        return source, source.claimed_by
+
+
+def _free(now: datetime) -> models.QuerySet[Source]:
+    """Unfinished sources that nobody is at work on."""
     # Far later than any claim lasts: the clock was set back since. A little later is one that was just made.
     is_free = Q(claimed_until=None) | Q(claimed_until__lte=now) | Q(claimed_until__gt=now + 2 * LEASE)
     return Source.objects.not_deleted().filter(is_free, state__in=[State.CREATION, State.PROCESSING])
+
+
+def _waiting(now: datetime) -> models.QuerySet[Source]:
+    """Those of them that have all their passages, and lack vectors."""
+    return _free(now).exclude(claimed_by__startswith=CUTTING)
 
 
 def missing(source: Source, embedder: str, limit: int) -> list[Passage]:
@@ -502,7 +541,7 @@ def reindex(embedder: str) -> int:
     """Sends every source that lacks vectors of this embedder back to the worker. Returns how many."""
     vectorless = Passage.objects.filter(source=OuterRef("pk")).without_vector(embedder).order_by()
     done = Source.objects.not_deleted().filter(Exists(vectorless), state__in=[State.VECTORIZED, State.ERROR])
-    pks = list(done.order_by().values_list("pk", flat=True))
+    pks = list(done.exclude(claimed_by__startswith=CUTTING).order_by().values_list("pk", flat=True))
     for some in _few(pks):
         Source.objects.filter(pk__in=some).update(
             state=State.CREATION, state_reason="", attempts=0, claimed_by="", claimed_until=None, passages_done=0
@@ -516,8 +555,11 @@ def _hold(source: Source, worker: str, **also: int) -> None:
         raise ClaimLost
 
 
-def _release(source: Source, state: Source.State, reason: str = "", *also: str) -> None:
-    """In one statement, with what else is to be saved: SQLite writes the row anew, with its text."""
+def _release(source: Source, state: Source.State, reason: str = "", *also: str, mark: str = "") -> None:
+    """In one statement, with what else is to be saved: SQLite writes the row anew, with its text.
+
+    `mark`: of an edit that is still to be finished.
+    """
     source.state, source.state_reason = state, reason
-    source.claimed_by, source.claimed_until, source.attempts = "", None, 0
+    source.claimed_by, source.claimed_until, source.attempts = mark, None, 0
     source.save(update_fields=[*CLAIM, "state", "state_reason", *also])

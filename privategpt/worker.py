@@ -111,6 +111,7 @@ class Worker:
     def drain(self) -> bool:
         """Embeds all that waits; False when there is no embedder, whose absence is then told at the sources."""
         embedder = ""
+        self._finish_edits()
         while not self._stop.is_set() and ingest.is_waiting():
             self.pulse.go_on()
             try:
@@ -129,6 +130,11 @@ class Worker:
             self._tidy()  # the backlog may be long
             self.renew(RENEWAL / 4)
         return True
+
+    def _finish_edits(self) -> None:
+        """Those whose process was killed; it needs no embedder."""
+        while not self._stop.is_set() and ingest.finish_edit():
+            self.pulse.go_on()
 
     def _miss(self, reason: str) -> None:
         """Said once for each time that it is away."""
@@ -149,6 +155,7 @@ class Worker:
             claims.fail_lost()
             while Message.objects.lost().fail():
                 continue
+            self._finish_edits()
             sweeping.sweep(SWEEP)
             index().tend()
         if time.monotonic() - self._swept > SIGN_INS:

@@ -20,10 +20,12 @@ from privategpt import ingest, sweeping
 from privategpt.models import UNDO, Chat, Citation, Message, Passage, Scenario, Source, StoredReply, Vector
 from privategpt.retrieval import index as indexing
 from privategpt.retrieval.search import search
+from privategpt.worker import Worker
 from relay import registry
 from relay.models import Conversation
 from tests.admin_site import act, administrator, page, signed_in
 from tests.answering import group, source
+from tests.embedding import FakeEmbedding
 from tests.transactions import Ended, Transactions, recorded
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -262,18 +264,69 @@ def test_a_long_source_is_edited_in_small_steps_and_keeps_what_did_not_change(te
     assert not search("leaf49", Source.objects.visible_to(alice)).hits
 
 
-def test_a_long_edit_that_was_killed_is_finished_by_the_worker(tea: Group) -> None:
+@pytest.fixture
+def killed(tea: Group) -> Source:
+    """A long source whose edit was killed in the middle, some time ago."""
     long = source("Long", parts(*range(400)), tea)
     with pytest.raises(Ended), recorded(last=3):
         ingest.edit(long, content=parts(*range(1000, 1400)))
-    assert ingest.claim("worker") is None, "it is held for as long as its editor may live"
-    Source.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
-    assert ingest.claim("worker") == long
+    assert not ingest.finish_edit(), "it is held for as long as its editor may live"
+    let_go()
+    return long
+
+
+def let_go() -> None:
+    Source.objects.filter(claimed_until__gt=timezone.now()).update(claimed_until=timezone.now() - timedelta(seconds=1))
+
+
+def is_of_its_text(long: Source) -> bool:
     long.refresh_from_db()
     rows = list(Passage.objects.filter(source=long).order_by("position"))
-    assert (long.claimed_by, len(rows), long.passages_total) == ("", 400, 400)
-    assert all(long.content[row.start : row.end] == row.text for row in rows)
-    assert ingest.claim("worker") == long
+    assert long.content == parts(*range(1000, 1400))
+    return (len(rows), long.passages_total) == (400, 400) and all(
+        long.content[row.start : row.end] == row.text for row in rows
+    )
+
+
+def test_a_long_edit_that_was_killed_is_finished_by_the_worker_also_without_an_embedder(killed: Source) -> None:
+    embedding = FakeEmbedding()
+    embedding.absent = True
+    assert not is_of_its_text(killed)
+    assert not Worker(embedding).drain()
+    assert is_of_its_text(killed)
+    assert killed.claimed_by == ""
+    assert ingest.claim("worker") == killed
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        ingest.try_again,
+        ingest.vectorize_again,
+        lambda long: ingest.edit(long, content=parts(*range(1000, 1400))),
+    ],
+)
+def test_an_edit_that_takes_its_process_with_it_each_time_is_given_up_and_may_be_tried_again(
+    killed: Source, again: Callable[[Source], None]
+) -> None:
+    for _ in range(ingest.ATTEMPTS):
+        with pytest.raises(Ended), recorded(last=2):
+            ingest.finish_edit()
+        let_go()
+    assert ingest.finish_edit()
+    killed.refresh_from_db()
+    assert (killed.state, killed.state_reason) == (Source.State.ERROR, ingest.FORGOTTEN)
+    again(killed)
+    Worker(FakeEmbedding()).drain()
+    assert is_of_its_text(killed)
+    assert killed.state == Source.State.VECTORIZED
+
+
+def test_vectors_that_are_wanted_anew_wait_for_an_edit(killed: Source) -> None:
+    ingest.vectorize_again(killed)
+    Worker(FakeEmbedding()).drain()
+    assert is_of_its_text(killed)
+    assert killed.state == Source.State.VECTORIZED
 
 
 # -- storing --------------------------------------------------------------------------------------
