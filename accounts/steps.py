@@ -91,6 +91,21 @@ def shrink(rows: models.QuerySet[Any], most: int) -> int:
     return len(first)
 
 
+def hanging(rows: models.QuerySet[Any]) -> dict[type[models.Model], int]:
+    """How many rows go along with these, by kind. The database counts: none of them is read."""
+    found: dict[type[models.Model], int] = {}
+    left = [rows]
+    while left:
+        owners = left.pop()
+        for relation in _relations(owners.model):
+            kind: type[models.Model] = relation.related_model
+            if relation.on_delete is CASCADE and kind not in found:
+                along = kind._base_manager.filter(**{f"{relation.field.name}__in": owners.order_by().values("pk")})
+                found[kind] = along.count()
+                left.append(along)
+    return found
+
+
 def _relations(model: type[models.Model]) -> list[Any]:
     found: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
     return [relation for relation in found if relation.on_delete is not DO_NOTHING]
