@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -13,7 +14,7 @@ from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreation
 from django.db import transaction
 from django.db.models import Count, Field, ManyToManyField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -196,7 +197,9 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             people.allow_add(said, wanted.get("groups", ()), wanted.get("roles", ()))
             super().save_model(request, obj, form, change)
             return
-        before = people.locked(obj)
+        before = _present(obj)
+        if before is None:
+            raise Http404
         people.allow_edit(said, before, wanted.get("groups"), wanted.get("roles"))
         if not (obj.is_superuser and obj.email):
             people.keep_an_administrator(before)
@@ -239,6 +242,10 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             people.allow_end(acting(request), people.locked(user))
             user.remove()
 
+    def still_there(self, some: list[User]) -> list[User]:
+        """Locked in the order that `people` has."""
+        return [user for user in some if _present(user)]
+
     # -- actions --------------------------------------------------------------------------------
 
     @admin.action(permissions=["change"], description=_("Retire: sign-in, sessions and tokens end now"))
@@ -248,7 +255,8 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             self.message_user(request, gettext("Nothing was done: you cannot retire yourself."), messages.ERROR)
         elif self.all_changeable(request, users):
             for user in users:
-                people.retire(acting(request), user, verb="retire")
+                with suppress(User.DoesNotExist):  # somebody else has just deleted them
+                    people.retire(acting(request), user, verb="retire")
             self.message_user(request, gettext("Retired: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Reactivate: may sign in again, tokens stay revoked"))
@@ -256,7 +264,8 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         users = list(queryset)
         if self.all_changeable(request, users):
             for user in users:
-                people.reactivate(acting(request), user)
+                with suppress(User.DoesNotExist):
+                    people.reactivate(acting(request), user)
             self.message_user(request, gettext("Reactivated: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Turn the second factor off: the password alone signs in"))
@@ -270,6 +279,14 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             for user in users:
                 people.turn_off_second_factor(acting(request), user, "turn off second factor of user")
             self.message_user(request, gettext("Turned off: %(n)d.") % {"n": len(users)})
+
+
+def _present(user: User) -> User | None:
+    """The row, locked; None if somebody else has just deleted it."""
+    try:
+        return people.locked(user)
+    except User.DoesNotExist:
+        return None
 
 
 @admin.register(Group)
