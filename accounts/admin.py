@@ -33,6 +33,7 @@ from accounts.admin_tokens import TokenAdmin
 from accounts.locales import LANGUAGES, timezones
 from accounts.models import AuditEntry, Group, Token, User
 from accounts.roles import ROLES, admin_permissions
+from accounts.units import unit
 
 if TYPE_CHECKING:
     BaseUserAdmin = DjangoUserAdmin[User]
@@ -180,12 +181,24 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         found = self.get_object(request, unquote(id))
         if found == actor(request):
             return redirect("profile")
-        with transaction.atomic():  # with its audit row
-            before = found.password if found else ""
-            response = super().user_change_password(request, id, form_url)
-            for user in User.objects.filter(pk=found.pk).exclude(password=before) if found else ():
-                people.end_logins(acting(request), user)
-            return response
+        if request.method != "POST":
+            return super().user_change_password(request, id, form_url)
+        return self._changed_password(request, id, form_url)
+
+    @unit
+    @transaction.atomic
+    def _changed_password(self, request: HttpRequest, pk: str, form_url: str) -> HttpResponse:
+        """With its audit row, and the end of what the former one opened."""
+        found = self.get_object(request, unquote(pk))
+        before = found.password if found else ""
+        response = super().user_change_password(request, pk, form_url)
+        for user in User.objects.filter(pk=found.pk).exclude(password=before) if found else ():
+            people.end_logins(acting(request), user)
+        return response
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Django's one transaction, made again when it lost to others."""
+        return unit(super().add_view)(request, form_url, extra_context)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """By the rules of every door, with the row as it is now: others may have given it rights meanwhile."""

@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from django.test import Client
 from django.utils import timezone
 
+from accounts import secondfactor
 from accounts.models import AuditEntry, Group, Session, Token, User
 from accounts.units import TRIES, unit
 from privategpt import ingest, sweeping
@@ -25,9 +26,10 @@ from relay import registry
 from relay.frames import Declaration
 from relay.models import Agent
 from relay.pool import Agent as Connected
-from tests.admin_site import administrator, page, signed_in
+from tests.admin_site import administrator, page, signed_in, user_fields
 from tests.answering import group, source
 from tests.conftest import PASSWORD
+from tests.test_second_factor import set_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -125,6 +127,17 @@ def _remove(alice: User) -> Any:
     return signed_in(administrator()).post(page(User, "delete", alice.pk), {"post": "yes"})
 
 
+def _add_user(alice: User) -> Any:
+    return signed_in(administrator()).post(
+        page(User, "add"), user_fields(email="bob@example.org", usable_password="false")
+    )
+
+
+def _change_password(alice: User) -> Any:
+    new = {"usable_password": "true", "password1": "quite another sentence", "password2": "quite another sentence"}
+    return signed_in(administrator()).post(f"/admin/accounts/user/{alice.pk}/password/", new)
+
+
 @pytest.mark.parametrize(
     ("act", "table"),
     [
@@ -136,6 +149,8 @@ def _remove(alice: User) -> Any:
         (_sign_in, "accounts_token"),
         (_change, "accounts_auditentry"),
         (_remove, 'SET "is_active"'),
+        (_add_user, "accounts_auditentry"),
+        (_change_password, "accounts_auditentry"),
     ],
 )
 @pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
@@ -147,6 +162,14 @@ def test_what_gave_way_is_made_again_and_once(tea: Group, alice: User, act: Act,
     assert Source.objects.count() <= 1
     assert Message.objects.count() <= 1
     assert AuditEntry.objects.count() <= 1
+
+
+def test_a_second_factor_that_gave_way_is_turned_on_again(alice: User) -> None:
+    with refusing(OperationalError, "40P01", "accounts_auditentry", times=2) as fake:
+        set_up(signed_in(alice))
+    assert fake.refused == 2
+    assert secondfactor.is_on(alice)
+    assert AuditEntry.objects.filter(action="turn on second factor").count() == 1
 
 
 async def _unsent(text: str) -> None:
