@@ -6,17 +6,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import DatabaseError, InternalError, OperationalError, connection, transaction
+from django.db import DatabaseError, InternalError, OperationalError, connection, connections, transaction
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 from django.db.backends.utils import CursorWrapper
 from django.test import Client
 from django.utils import timezone
 
 from accounts import secondfactor
+from accounts.faults import is_away
 from accounts.models import AuditEntry, Group, Session, Token, User
 from accounts.units import TRIES, unit
 from privategpt import ingest, sweeping
@@ -280,6 +283,21 @@ def test_a_change_is_refused_with_a_sentence_and_without_a_trace(
     lines = [record for record in caplog.records if record.name == "django.request"]
     assert lines
     assert all(NoTrace().filter(record) and record.exc_info is None for record in lines)
+
+
+@pytest.mark.parametrize("statement", ["SELECT nothing FROM accounts_user", "SELECT 1 FROM nowhere", "SELEC 1"])
+def test_a_mistake_of_ours_is_no_database_that_is_away(statement: str) -> None:
+    """It is to be found in the log with its traceback."""
+    with pytest.raises(DatabaseError) as fault, connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert not is_away(fault.value)
+
+
+def test_a_database_that_cannot_be_opened_is_away(tmp_path: Path) -> None:
+    wrapper = SQLite(connections["default"].settings_dict | {"NAME": str(tmp_path / "no" / "db"), "OPTIONS": {}})
+    with pytest.raises(OperationalError) as fault:
+        wrapper.ensure_connection()
+    assert is_away(fault.value)
 
 
 def test_what_was_deleted_waits_until_the_database_can_be_written_again(tea: Group) -> None:
