@@ -151,10 +151,17 @@ class TokenAdmin(AuditedAdmin[Token]):
         if change:
             super().save_model(request, obj, form, change)
             if "expires_at" in form.changed_data:
-                revocation.announce([obj.pk])  # it may have ended by that
+                self._expires(obj)
         else:
             issuing.allow_making(acting(request), obj.kind, obj.user)
             obj.new_key = obj.give_key()
+
+    def _expires(self, token: Token) -> None:
+        """Ends it everywhere if its new date has passed; else memory alone forgets the old one, and agents stay."""
+        if Token.objects.live().filter(pk=token.pk).exists():
+            revocation.change([token.pk])
+        else:
+            revocation.announce([token.pk])
 
     def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
         """The key goes into this one page; a message or a redirect would put it into a cookie or the session."""

@@ -76,6 +76,15 @@ def announce(tokens: Iterable[int]) -> None:
         transaction.on_commit(lambda: _tell(ended))
 
 
+def change(tokens: Iterable[int]) -> None:
+    """These go on under other terms: once this is committed, whoever remembers one here asks the database anew.
+
+    Other processes do within `TRUSTED_FOR`, as they always do.
+    """
+    changed = frozenset(tokens)
+    transaction.on_commit(lambda: forget(changed))
+
+
 def forget(ended: frozenset[int]) -> None:
     """No memory of this process answers for these any more."""
     with _changing:
