@@ -128,7 +128,8 @@ def beforehand(monkeypatch: pytest.MonkeyPatch, name: str, obj: User | Group) ->
     step = getattr(AuditedAdmin, name)
 
     def late(*args: Any, **named: Any) -> Any:
-        if found := type(obj).objects.filter(pk=obj.pk).first():
+        kind: Any = type(obj)
+        if found := kind.objects.filter(pk=obj.pk).first():
             found.remove()
         return step(*args, **named)
 

@@ -113,9 +113,8 @@ def test_rows_of_guesses_end_as_those_of_sign_ins_do() -> None:
 
 def test_a_lock_ends_whatever_is_shown_meanwhile(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ADMIN_KEY_FAILURES, settings.SIGN_IN = 3, settings.SIGN_IN | {"minutes": 10}
-    clock = SimpleNamespace(monotonic=lambda: now)
-    monkeypatch.setattr(guesses, "time", clock)
-    door, now = guesses.Guesses("door"), 1000.0
+    now, door = 1000.0, guesses.Guesses("door")
+    monkeypatch.setattr(guesses, "time", SimpleNamespace(monotonic=lambda: now))
     assert [door.wrong("203.0.113.8") for _ in range(3)] == [True, False, True]
     now = 1500.0
     assert not door.wrong("203.0.113.8")

@@ -26,6 +26,8 @@ def test_what_is_forgotten_while_it_is_looked_up_is_not_kept(alice: User, monkey
     """Also at the last moment, when the database has said its word."""
     _, key = Token.objects.issue(Token.Kind.RELAY, alice, days=1)
 
+    ring = KeyRing(Token.Kind.RELAY)
+
     def late(found: Token) -> float:
         elsewhere(ring, found)
         return timedelta(days=1).total_seconds()
@@ -33,12 +35,9 @@ def test_what_is_forgotten_while_it_is_looked_up_is_not_kept(alice: User, monkey
     monkeypatch.setattr(keyring, "_left", late)
 
     async def asked() -> None:
-        nonlocal ring
-        ring = KeyRing(Token.Kind.RELAY)
         assert await ring.find(key.encode())
         assert ring.known(key.encode()) is None
 
-    ring: KeyRing
     async_to_sync(asked)()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -123,7 +124,8 @@ def test_a_long_one_takes_no_long_time() -> None:
 @pytest.mark.parametrize("door", ["the account", "a new user", "another's password"])
 def test_one_that_is_too_long_is_refused_in_whichever_form(alice: User, long: str, door: str) -> None:
     """The last one is shorter as it is typed than as it is hashed."""
-    client, wanted = signed_in(administrator()), {"usable_password": "true", "password1": long, "password2": long}
+    client = signed_in(administrator())
+    wanted: dict[str, Any] = {"usable_password": "true", "password1": long, "password2": long}
     if door == "the account":
         reply = browser(alice).post("/account/password", {"present": PASSWORD, "new": long})
     elif door == "a new user":

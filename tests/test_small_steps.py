@@ -229,7 +229,8 @@ def test_no_step_looks_through_the_table_again(alice: User) -> None:
     """What is to go is chosen by its key before a transaction begins."""
     conversations(alice, 10 * MANY)
     Conversation.objects.update(used_at=timezone.now() - timedelta(days=9))
-    inside, outside = [], []
+    inside: list[str] = []
+    outside: list[str] = []
 
     def seen(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
         if sql.startswith("SELECT") and "used_at" in sql:
