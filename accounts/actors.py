@@ -22,6 +22,7 @@ class Actor:
     way: str = "api"
     token: int | None = None  # the one in use outlives a new password of one's own
     session: str = ""  # the row of the browser's session: likewise
+    device: str = ""  # the cookie by which a browser is known (accounts/devices.py)
     is_limited: bool = False  # the token in use may less than its user
     narrowed_to: Sequence[Group] | None = None  # the groups that the token in use reaches; None: all
 

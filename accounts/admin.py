@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -13,7 +14,7 @@ from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreation
 from django.db import transaction
 from django.db.models import Count, Field, ManyToManyField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -32,6 +33,7 @@ from accounts.admin_tokens import TokenAdmin
 from accounts.locales import LANGUAGES, timezones
 from accounts.models import AuditEntry, Group, Token, User
 from accounts.roles import ROLES, admin_permissions
+from accounts.units import unit
 
 if TYPE_CHECKING:
     BaseUserAdmin = DjangoUserAdmin[User]
@@ -179,12 +181,24 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         found = self.get_object(request, unquote(id))
         if found == actor(request):
             return redirect("profile")
-        with transaction.atomic():  # with its audit row
-            before = found.password if found else ""
-            response = super().user_change_password(request, id, form_url)
-            for user in User.objects.filter(pk=found.pk).exclude(password=before) if found else ():
-                people.end_logins(acting(request), user)
-            return response
+        if request.method != "POST":
+            return super().user_change_password(request, id, form_url)
+        return self._changed_password(request, id, form_url)
+
+    @unit
+    @transaction.atomic
+    def _changed_password(self, request: HttpRequest, pk: str, form_url: str) -> HttpResponse:
+        """With its audit row, and the end of what the former one opened."""
+        found = self.get_object(request, unquote(pk))
+        before = found.password if found else ""
+        response = super().user_change_password(request, pk, form_url)
+        for user in User.objects.filter(pk=found.pk).exclude(password=before) if found else ():
+            people.end_logins(acting(request), user)
+        return response
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Django's one transaction, made again when it lost to others."""
+        return unit(super().add_view)(request, form_url, extra_context)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """By the rules of every door, with the row as it is now: others may have given it rights meanwhile."""
@@ -196,7 +210,9 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             people.allow_add(said, wanted.get("groups", ()), wanted.get("roles", ()))
             super().save_model(request, obj, form, change)
             return
-        before = people.locked(obj)
+        before = _present(obj)
+        if before is None:
+            raise Http404
         people.allow_edit(said, before, wanted.get("groups"), wanted.get("roles"))
         if not (obj.is_superuser and obj.email):
             people.keep_an_administrator(before)
@@ -239,6 +255,10 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             people.allow_end(acting(request), people.locked(user))
             user.remove()
 
+    def still_there(self, some: list[User]) -> list[User]:
+        """Locked in the order that `people` has."""
+        return [user for user in some if _present(user)]
+
     # -- actions --------------------------------------------------------------------------------
 
     @admin.action(permissions=["change"], description=_("Retire: sign-in, sessions and tokens end now"))
@@ -248,7 +268,8 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             self.message_user(request, gettext("Nothing was done: you cannot retire yourself."), messages.ERROR)
         elif self.all_changeable(request, users):
             for user in users:
-                people.retire(acting(request), user, verb="retire")
+                with suppress(User.DoesNotExist):  # somebody else has just deleted them
+                    people.retire(acting(request), user, verb="retire")
             self.message_user(request, gettext("Retired: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Reactivate: may sign in again, tokens stay revoked"))
@@ -256,7 +277,8 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
         users = list(queryset)
         if self.all_changeable(request, users):
             for user in users:
-                people.reactivate(acting(request), user)
+                with suppress(User.DoesNotExist):
+                    people.reactivate(acting(request), user)
             self.message_user(request, gettext("Reactivated: %(n)d.") % {"n": len(users)})
 
     @admin.action(permissions=["change"], description=_("Turn the second factor off: the password alone signs in"))
@@ -270,6 +292,14 @@ class UserAdmin(AuditedAdmin[User], BaseUserAdmin):
             for user in users:
                 people.turn_off_second_factor(acting(request), user, "turn off second factor of user")
             self.message_user(request, gettext("Turned off: %(n)d.") % {"n": len(users)})
+
+
+def _present(user: User) -> User | None:
+    """The row, locked; None if somebody else has just deleted it."""
+    try:
+        return people.locked(user)
+    except User.DoesNotExist:
+        return None
 
 
 @admin.register(Group)

@@ -13,7 +13,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.utils.text import capfirst
@@ -125,8 +125,15 @@ class AuditedAdmin(ModelAdmin[M]):
         if not self.only_marks:
             steps.loosen(self.model, [obj.pk for obj in some])
         with transaction.atomic():
-            self.log_deleted(request, some)
-            self.delete_some(request, some)
+            if there := self.still_there(some):
+                self.log_deleted(request, there)
+                self.delete_some(request, there)
+
+    def still_there(self, some: list[M]) -> list[M]:
+        """Without those that somebody else has just deleted; the others' rows are held until the transaction ends."""
+        rows = self.model._default_manager.select_for_update().filter(pk__in=[obj.pk for obj in some])
+        held = set(rows.order_by("pk").values_list("pk", flat=True))
+        return [obj for obj in some if obj.pk in held]
 
     def delete_some(self, request: HttpRequest, some: list[M]) -> None:
         """The act itself."""
@@ -156,6 +163,8 @@ class AuditedAdmin(ModelAdmin[M]):
         if not change:
             super().save_model(request, obj, form, change)
             return
+        if not self.still_there([obj]):
+            raise Http404
         columns = {field.name for field in obj._meta.concrete_fields}
         obj.save(update_fields=columns.intersection(form.changed_data))
 
@@ -184,10 +193,21 @@ class AuditedAdmin(ModelAdmin[M]):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """What was chosen by its name, what goes along by kind and number: Django lists every row with its text."""
+        if self.only_marks:
+            return self._marked_objects(list(objs), request)
         _, counts, needed, protected = super().get_deleted_objects(objs, request)
         ties = {str(m._meta.verbose_name_plural) for m in apps.get_models(include_auto_created=True) if _is_tie(m)}
         shown = {kind: n for kind, n in counts.items() if str(kind) not in ties}
         return [self.named(obj) for obj in objs], shown, needed, protected
+
+    def _marked_objects(self, chosen: list[M], request: HttpRequest) -> Any:
+        """Django would load all that goes along, texts included, to ask for its permissions and count it."""
+        along = steps.hanging(self.model._base_manager.filter(pk__in=[obj.pk for obj in chosen]))
+        counts = {kind._meta.verbose_name_plural: n for kind, n in along.items() if n and not _is_tie(kind)}
+        is_allowed = all(self.has_delete_permission(request, obj) for obj in chosen)
+        refused = set() if is_allowed else {self.opts.verbose_name}
+        names = [self.named(obj) for obj in chosen]
+        return names, {self.opts.verbose_name_plural: len(chosen)} | counts, refused, []
 
     def named(self, obj: M) -> str:
         """What the confirmation of a deletion calls it."""

@@ -150,11 +150,16 @@ class TokenAdmin(AuditedAdmin[Token]):
     def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
-            if "expires_at" in form.changed_data and obj.ends_within(revocation.TRUSTED_FOR):
-                revocation.announce([obj.pk])  # longer than that nobody remembers it
+            if "expires_at" in form.changed_data:
+                self._expires(obj)
         else:
             issuing.allow_making(acting(request), obj.kind, obj.user)
             obj.new_key = obj.give_key()
+
+    def _expires(self, token: Token) -> None:
+        """Ends it everywhere if its new date has come; else memory alone forgets the old one, and agents stay."""
+        tell = revocation.announce if token.ends_within(revocation.TRUSTED_FOR) else revocation.change
+        tell([token.pk])
 
     def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
         """The key goes into this one page; a message or a redirect would put it into a cookie or the session."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 LOST = {"40P01", "40001"}  # a deadlock's victim, and who could not be put in one order with the others
@@ -28,4 +30,12 @@ def is_read_only(fault: BaseException | None) -> bool:
 
 def is_away(fault: BaseException | None) -> bool:
     """Whether it cannot serve now, whatever was asked."""
-    return isinstance(fault, OperationalError | InterfaceError) or is_read_only(fault)
+    if isinstance(fault, OperationalError | InterfaceError):
+        return not _is_mistaken(fault)
+    return is_read_only(fault)
+
+
+def _is_mistaken(fault: BaseException) -> bool:
+    """SQLite calls a statement that it does not understand an operational error as well."""
+    code = getattr(fault.__cause__, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_ERROR  # the other bits say more of the same

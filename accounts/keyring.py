@@ -107,12 +107,13 @@ class KeyRing:
                 self._digests.pop(entry.principal.token, None)
             return None
         principal = Principal(token.pk, token.user_id, token.name, str(token.user_id or ""))
-        if forgettings == self.forgettings:
-            self._keep(found, _Entry(principal, min(asked, asked + _left(token) - TRUSTED_FOR)))
+        self._keep(found, _Entry(principal, min(asked, asked + _left(token) - TRUSTED_FOR)), forgettings)
         return principal
 
-    def _keep(self, found: bytes, entry: _Entry) -> None:
-        forgettings = self.forgettings
+    def _keep(self, found: bytes, entry: _Entry, forgettings: int) -> None:
+        """Unless something was forgotten since there were so many of these, before the database was asked."""
+        if forgettings != self.forgettings:
+            return
         self._entries[found], self._digests[entry.principal.token] = entry, found
         if len(self._entries) > MOST_KEPT:
             _, oldest = self._entries.popitem(last=False)
@@ -126,10 +127,10 @@ class KeyRing:
     def uses(self) -> list[tuple[int, datetime]]:
         """Tokens used since the last call, with the time of the call: good to the minute, no write per request."""
         now = datetime.now(UTC)
-        used = [(entry.principal.token, now) for entry in self._entries.values() if entry.used]
-        for entry in self._entries.values():
+        used = [entry for entry in list(self._entries.values()) if entry.used]  # another thread may forget meanwhile
+        for entry in used:
             entry.used = False
-        return used
+        return [(entry.principal.token, now) for entry in used]
 
     async def write_uses(self) -> None:
         """Writes the last-used times of the tokens used since the last call."""

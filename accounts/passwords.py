@@ -37,9 +37,12 @@ ROWS: Final = (
     "yxcvbnm",
 )
 RUN: Final = 3  # neighbours in a row, either way, that count as one word
+EDGE = re.compile(r"[\W\d_]")
+LEADING = re.compile(r"\A[\W\d_]+")
 YEAR = re.compile(r"(?:19|20)\d\d")
 # "1" and "!" are written for two letters.
 LEET: Final = [str.maketrans("0134578@$!€+|", f"o{one}eastbas{one}etl") for one in "il"]
+LONGEST_PASSWORD: Final = 1024  # characters; hashing must not cost what a stranger wishes
 READ: Final = 64  # characters; what comes behind them is not looked at
 
 
@@ -55,19 +58,27 @@ def forms(password: str) -> list[str]:
 
 
 class LengthValidator(MinimumLengthValidator):
-    """Django's, which would count one letter that is written in two characters twice."""
+    """Django's, which would count one letter that is written in two characters twice; and no more than can be used."""
 
     def validate(self, password: str, user: Any = None) -> None:
         """Raises ValidationError."""
+        if is_too_long(password):
+            said = gettext("A password has at most %(n)d characters.") % {"n": LONGEST_PASSWORD}
+            raise ValidationError(said, code="password_too_long")
         super().validate(normal(password), user)
+
+
+def is_too_long(password: str) -> bool:
+    """As it was typed, or in the form that is hashed: some characters become several by that."""
+    return len(password) > LONGEST_PASSWORD or len(normal(password)) > LONGEST_PASSWORD
 
 
 class GuessableValidator:
     """No known password, nor one made of this server's and the user's names with digits, years and signs around."""
 
     def validate(self, password: str, user: Any = None) -> None:
-        """Raises ValidationError."""
-        if is_guessable(password, [*site_words(), *user_words(user)]):
+        """Raises ValidationError. What is too long to be a password has been refused by the one above."""
+        if not is_too_long(password) and is_guessable(password, [*site_words(), *user_words(user)]):
             raise ValidationError(gettext("This password is too easily guessed. A sentence is fine."), code="guessable")
 
     def get_help_text(self) -> str:
@@ -118,14 +129,21 @@ def _readings(folded: str) -> set[str]:
     """Without years, what stands at the ends, signs and digits; digits and signs read as the letters they look like."""
     found = set()
     for text in (folded, YEAR.sub("", folded)):
-        edge = re.compile(r"^[\W\d_]+"), re.compile(r"[\W\d_]+$")
-        left, right = edge[0].sub("", text), edge[1].sub("", text)
+        left, right = LEADING.sub("", text), _without_end(text)
         bare = re.sub(r"[\W\d_]", "", text)
-        for part in (text, left, right, edge[1].sub("", left)):
+        for part in (text, left, right, _without_end(left)):
             found |= {re.sub(r"[\W_]", "", part.translate(leet)) for leet in (*LEET, {})}
         if len(bare) > OWN + 1:  # of few letters between digits too much would be dropped
             found.add(bare)
     return found
+
+
+def _without_end(text: str) -> str:
+    """From the end: a pattern would begin anew at each digit that no end follows."""
+    end = len(text)
+    while end and EDGE.match(text[end - 1]):
+        end -= 1
+    return text[:end]
 
 
 def _is_known(text: str) -> bool:

@@ -212,6 +212,6 @@ def _allow_password(actor: Actor, user: User, password: str, present: str | None
     if not present:
         raise ValidationError({"presentPassword": ["Needed for a new password of your own."]})
     try:
-        sign_in(user.email or "", present, actor.address)
+        sign_in(user.email or "", present, actor.address, cookie=actor.device, way=actor.way)
     except WrongCredentials:
         raise ValidationError({"presentPassword": ["This is not your present password."]}) from None

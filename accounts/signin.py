@@ -12,11 +12,10 @@ from accounts import devices, passwords, signlog, throttle
 from accounts.addresses import network
 from accounts.fields import canonical_email
 from accounts.models import User
+from accounts.passwords import LONGEST_PASSWORD as LONGEST_PASSWORD
 from accounts.throttle import Locked as Locked
 from accounts.throttle import Place
 from accounts.units import unit
-
-LONGEST_PASSWORD = 1024  # characters; hashing must not cost what a stranger wishes
 
 
 class WrongCredentials(Exception):

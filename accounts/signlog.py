@@ -1,4 +1,4 @@
-"""Sign-ins, failures, refusals and sign-outs: for each a line in the log and a row in the audit log, from every door.
+"""Sign-ins, failures, refusals, sign-outs, wrong admin keys: for each a line in the log and one in the audit log.
 
 A flood makes few rows: what happens again within the hour is counted in its row, and beyond so many rows in one row for
 all the rest. Rows end after some weeks (settings.SIGN_IN["log_days"])."""
@@ -27,26 +27,34 @@ FAILED: Final = "failed sign-in"
 REFUSED: Final = "refused sign-in"
 LOCKED: Final = "lock sign-in"
 WRONG_CODE: Final = "wrong code"
-ACTIONS: Final = (SIGN_IN, SIGN_OUT, END_SESSION, FAILED, REFUSED, LOCKED, WRONG_CODE)
+WRONG_KEY: Final = "wrong admin key"
+KEY_LOCKED: Final = "lock admin key"
+ACTIONS: Final = (SIGN_IN, SIGN_OUT, END_SESSION, FAILED, REFUSED, LOCKED, WRONG_CODE, WRONG_KEY, KEY_LOCKED)
 DONE: Final = (SIGN_IN, SIGN_OUT, END_SESSION)  # by the account's owner
 
 TOGETHER = timedelta(hours=1)  # in which the same is counted in one row
-NOTED_EVERY = timedelta(seconds=1)  # refusals cost their sender nothing, so they must not cost a write each
+NOTED_EVERY = timedelta(seconds=1)  # in which one write is enough of what costs its sender nothing
+FREE: Final = (REFUSED, WRONG_KEY, KEY_LOCKED)  # no password was hashed for these
 MOST_OF_ACCOUNT, MOST_UNKNOWN = 10, 100  # rows of one action in that time
 UNKNOWN, NETWORK, MANY = "unknown:", "unknown: a network", "many"
+ADMIN_ROUTES, ASKS = "admin routes", "asks and connections"  # where the admin key is shown
+NO_ACCOUNTS: Final = (NETWORK, ADMIN_ROUTES, ASKS)
 SWEPT = 500  # rows of one step
 
 
 def note(action: str, who: User | str, *, way: str, address: str) -> None:
-    """Writes both. `who` is the account, or the text that was typed where there is none; most of that is left out."""
-    what = who if who == NETWORK else str(who)[:200] if isinstance(who, User) else shortened(who)
+    """Writes both. `who` is the account, or the text that was typed where there is none; most of that is left out.
+
+    One of NO_ACCOUNTS says where, when it is not about an account.
+    """
+    what = str(who)[:200] if isinstance(who, User) else who if who in NO_ACCOUNTS else shortened(who)
     address, now = safe(address)[:64], timezone.now()
     row = _row(action, what, way, address)
     if row is None:
         by = who if isinstance(who, User) and action in DONE else None
         name = what if by else way
         AuditEntry.objects.create(action=action, what=what, actor=by, actor_name=name, way=way, address=address)
-    elif action == REFUSED and abs(now - (row.last_at or row.at)) < NOTED_EVERY:
+    elif action in FREE and abs(now - (row.last_at or row.at)) < NOTED_EVERY:
         return
     else:
         AuditEntry.objects.filter(pk=row.pk).update(times=F("times") + 1, last_at=now)

@@ -55,12 +55,21 @@ def end(rows: models.QuerySet[Any], *, until: float = float("inf"), pace: Pace |
 
     Whatever ends it in the middle, the next one goes on with what is left.
     """
-    pace = pace or Pace()
-    while True:
-        if not _step(shrink, pace, rows):
-            return True
-        if time.monotonic() >= until:
-            return False
+    pace, last = pace or Pace(), None
+    while chosen := _next(rows, last):
+        last = chosen[-1]
+        # Once more with their condition: one of them may have come to life since.
+        while _step(shrink, pace, rows.filter(pk__in=chosen)):
+            if time.monotonic() >= until:
+                return False
+    return True
+
+
+def _next(rows: models.QuerySet[Any], last: Any) -> list[Any]:
+    """Keys, chosen outside of any step's transaction and behind the last ones: else each step would look through the
+    table from its beginning, while everybody waits."""
+    behind = rows if last is None else rows.filter(pk__gt=last)
+    return list(behind.order_by("pk").values_list("pk", flat=True)[:MOST])
 
 
 def loosen(model: type[models.Model], owners: Sequence[Any]) -> None:
@@ -89,6 +98,21 @@ def shrink(rows: models.QuerySet[Any], most: int) -> int:
     if first:
         model._base_manager.filter(pk__in=first).delete()
     return len(first)
+
+
+def hanging(rows: models.QuerySet[Any]) -> dict[type[models.Model], int]:
+    """How many rows go along with these, by kind. The database counts: none of them is read."""
+    found: dict[type[models.Model], int] = {}
+    left = [rows]
+    while left:
+        owners = left.pop()
+        for relation in _relations(owners.model):
+            kind: type[models.Model] = relation.related_model
+            if relation.on_delete is CASCADE and kind not in found:
+                along = kind._base_manager.filter(**{f"{relation.field.name}__in": owners.order_by().values("pk")})
+                found[kind] = along.count()
+                left.append(along)
+    return found
 
 
 def _relations(model: type[models.Model]) -> list[Any]:

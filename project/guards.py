@@ -39,12 +39,12 @@ class RequestId:
         own_id = taken_up(given) if given else next_request_id()
         scope["request_id"] = own_id.decode()
         request_id.set(scope["request_id"])
-        unheard = revocation.watched()
+        calls = revocation.watched()
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", own_id)]
-                if unheard:
+                if calls and not await revocation.are_heard(calls):
                     message["headers"].append(UNHEARD)
                 request_ended(scope["method"], message["status"])
             await send(message)

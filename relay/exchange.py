@@ -114,24 +114,12 @@ class Exchange:
             agent.hang_up(GOING_AWAY)
 
 
-def _tell_of(ended: frozenset[int]) -> bool:
-    """The relay's courier, in the thread that has just committed; False when not every process has heard in time."""
+def _tell_of(ended: frozenset[int]) -> revocation.Call | None:
+    """The relay's courier, in the thread that has just committed."""
     relay = peek()
     if relay is None or not relay.loop.is_running():
-        return True
-    heard = asyncio.run_coroutine_threadsafe(relay.revoked(ended), relay.loop)
-    try:
-        return heard.result(0 if _is_here(relay.loop) else revocation.TRUSTED_FOR)
-    except TimeoutError:
-        return False
-
-
-def _is_here(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether this thread is the loop's own, which must not wait for itself."""
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
+        return None
+    return asyncio.run_coroutine_threadsafe(relay.revoked(ended), relay.loop)
 
 
 revocation.sends(_tell_of)

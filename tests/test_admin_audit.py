@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.admin_audit import AuditedAdmin
 from accounts.models import AuditEntry, Group, Token, User
 from privategpt import sweeping
 from relay.models import Agent, Conversation
@@ -117,3 +118,56 @@ def test_not_even_an_administrator_changes_the_log(client: Client) -> None:
     assert client.post(page(AuditEntry, "delete", entry.pk), {"post": "yes"}).status_code == 403
     act(client, "delete_selected", [entry], post="yes")
     assert AuditEntry.objects.get().what == entry.what
+
+
+# -- two at once ------------------------------------------------------------------------------------
+
+
+def beforehand(monkeypatch: pytest.MonkeyPatch, name: str, obj: User | Group) -> None:
+    """Somebody else deletes it just before this step of the admin site's."""
+    step = getattr(AuditedAdmin, name)
+
+    def late(*args: Any, **named: Any) -> Any:
+        kind: Any = type(obj)
+        if found := kind.objects.filter(pk=obj.pk).first():
+            found.remove()
+        return step(*args, **named)
+
+    monkeypatch.setattr(AuditedAdmin, name, late)
+
+
+@pytest.mark.parametrize("kind", [User, Group])
+@pytest.mark.parametrize("way", ["page", "action"])
+def test_what_somebody_else_has_just_deleted_is_deleted_without_an_error(
+    client: Client, kind: type[User | Group], way: str, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obj = User.objects.create_user("x@example.org") if kind is User else Group.objects.create(name="tea")
+    beforehand(monkeypatch, "_delete", obj)
+    if way == "page":
+        assert client.post(page(kind, "delete", obj.pk), {"post": "yes"}).status_code == 302
+    else:
+        assert act(client, "delete_selected", [obj], post="yes").status_code == 200
+    assert not AuditEntry.objects.exists(), "it was the other one's act"
+
+
+@pytest.mark.parametrize("kind", [User, Group])
+def test_what_somebody_else_has_just_deleted_cannot_be_changed(
+    client: Client, kind: type[User | Group], db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obj: User | Group = Group.objects.create(name="tea")
+    fields: dict[str, Any] = {"name": "milk"}
+    if kind is User:
+        obj = User.objects.create_user("x@example.org")
+        fields = user_fields(obj, name="Milk")
+    beforehand(monkeypatch, "save_form", obj)
+    assert client.post(page(kind, "change", obj.pk), fields).status_code == 404
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.parametrize("verb", ["retire", "reactivate"])
+def test_of_chosen_users_one_that_somebody_else_has_just_deleted_is_passed_over(
+    client: Client, alice: User, bob: User, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beforehand(monkeypatch, "all_changeable", alice)
+    assert act(client, verb, [alice, bob]).status_code == 200
+    assert [entry.what for entry in AuditEntry.objects.filter(action=f"{verb} user")] == ["bob@example.org"]

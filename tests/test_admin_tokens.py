@@ -1,6 +1,7 @@
 """Keys in the admin site: shown once, never again, and no better than their user."""
 
 import logging
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
+from accounts import revocation
 from accounts.models import AuditEntry, Session, Token, User
 from tests.admin_site import act, administrator, page, signed_in, staff
 
@@ -178,3 +180,34 @@ def test_the_list_can_be_searched_and_filtered(manager: User, alice: User, bob: 
     assert found("kind__exact=api") == ["server"]
     assert found("state=ended") == ["gone"]
     assert set(found("state=usable")) == {"laptop", "server"}
+
+
+# -- another date -----------------------------------------------------------------------------------
+
+
+class Told:
+    """Another process, and a memory of this one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.others: list[int] = []
+        self.here: list[int] = []
+        monkeypatch.setattr(revocation, "_couriers", [self.others.extend])
+        revocation.remembers(self)
+
+    def forget(self, tokens: Collection[int]) -> None:
+        self.here.extend(tokens)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("days", "has_ended"), [(30, False), (-1, True)])
+def test_an_agents_key_ends_by_a_date_that_has_passed_and_by_no_other(
+    monkeypatch: pytest.MonkeyPatch, days: int, has_ended: bool
+) -> None:
+    """Ending it throws its agent off."""
+    root = administrator()
+    token, _ = Token.objects.issue(Token.Kind.AGENT, root, days=1)
+    told, date = Told(monkeypatch), timezone.now() + timedelta(days=days)
+    form = {"name": "", "expires_at_0": f"{date:%Y-%m-%d}", "expires_at_1": "00:00:00"}
+    assert signed_in(root).post(page(Token, "change", token.pk), form).status_code == 302
+    assert told.others == ([token.pk] if has_ended else [])
+    assert told.here == [token.pk]

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.utils import timezone
+from pytest_django import Settings
 
+from accounts import signlog
+from accounts.models import AuditEntry
+from relay.api import credentials, guesses
+from relay.api.replies import Unauthorized
 from tests.running import Server, manage
 from tests.wire_server import Web
 
@@ -56,7 +66,8 @@ def test_guesses_are_logged_and_in_the_audit_log_without_the_key(guarded: Web) -
         ("wrong admin key", "admin routes"),
         ("lock admin key", "admin routes"),
     ]
-    assert "A wrong admin key was shown by 203.0.113.3" in guarded.log
+    assert "Wrong admin key: admin routes, from 203.0.113.3" in guarded.log
+    assert "Lock admin key: admin routes, from 203.0.113.3" in guarded.log
     assert "guess-4711" not in guarded.log
 
 
@@ -76,9 +87,62 @@ def test_asks_tell_a_guesser_nothing_either_and_other_keys_go_on(guarded: Web) -
     assert asked(guarded, guarded.admin_key, guesser) == 401
     assert asked(guarded, user["token"], guesser) == 503
     assert asked(guarded, guarded.admin_key, "203.0.113.5") == 503
-    assert rows(guarded, guesser)[-1] == ("lock admin key", "asks and connections")
+    assert rows(guarded, guesser) == [("lock admin key", "asks and connections")], "a mistyped token is no guess"
     headers = TLS | {"X-Forwarded-For": guesser, "Authorization": guarded.admin_key}
     assert guarded.http.get("/api/connections", headers=headers).status_code == 401
+
+
+def test_a_program_whose_token_ended_does_not_lock_the_admin_key_of_its_network(guarded: Web) -> None:
+    assert {asked(guarded, "an ended token", "203.0.113.6") for _ in range(40)} == {401}
+    assert asked(guarded, guarded.admin_key, "203.0.113.6") == 503
+
+
+def test_guesses_from_ever_new_networks_make_few_rows(guarded: Web) -> None:
+    count = "SELECT count(*) FROM accounts_auditentry WHERE action = 'wrong admin key'"
+    assert {listed(guarded, "guess", f"2001:db8:1:{n:x}::1") for n in range(40)} == {401}
+    assert guarded.sql(count)[0][0] <= 11
+
+
+@pytest.mark.django_db
+def test_rows_of_guesses_end_as_those_of_sign_ins_do() -> None:
+    for _ in range(2):
+        guesses.admin_routes.write_down("203.0.113.7")
+    AuditEntry.objects.update(at=timezone.now() - timedelta(days=400))
+    assert signlog.purge() == 1
+
+
+def test_a_lock_ends_whatever_is_shown_meanwhile(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.ADMIN_KEY_FAILURES, settings.SIGN_IN = 3, settings.SIGN_IN | {"minutes": 10}
+    now, door = 1000.0, guesses.Guesses("door")
+    monkeypatch.setattr(guesses, "time", SimpleNamespace(monotonic=lambda: now))
+    assert [door.wrong("203.0.113.8") for _ in range(3)] == [True, False, True]
+    now = 1500.0
+    assert not door.wrong("203.0.113.8")
+    assert door.locked("203.0.113.8") == 101
+    now = 1601.0
+    assert not door.locked("203.0.113.8")
+    assert door.wrong("203.0.113.8"), "the first one again"
+
+
+def test_the_right_key_is_never_counted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it comes too early, and the lock ends before its look-up does."""
+    door = guesses.Guesses("door")
+    settings.ADMIN_KEY, settings.ADMIN_KEY_FAILURES = "the right key", 1
+    monkeypatch.setattr(guesses, "asks", door)
+    door.wrong("203.0.113.9")
+
+    class Nobody:
+        async def find(self, key: bytes) -> None:
+            door._counts.clear()
+
+    async def asks() -> None:
+        relay: Any = SimpleNamespace(askers=Nobody())
+        scope = {"client": ("203.0.113.9", 1), "headers": []}
+        with pytest.raises(Unauthorized):
+            await credentials.asker(relay, [b"the right key"], scope)
+
+    async_to_sync(asks)()
+    assert not door._counts
 
 
 @pytest.mark.parametrize("key", ["a", "hello world", "aaaaaaaaaaaaaaaaaaaaaaaa"])

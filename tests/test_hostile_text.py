@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from accounts.passwords import _folded, _readings
 from privategpt import citing, fitting, rendering, withheld
 from privategpt.answers import title_of
 from privategpt.blocks import Blocks
@@ -88,6 +89,8 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "tokens": (fitting.tokens, 40_000),
     "a text that is fitted": (lambda text: fitting.shortened(text, 500), 20_000),
     "a follow-up": (reach, 20_000),
+    "a password": (lambda text: _readings(text[:-1] + "a"), 4_000),
+    "a password of numbers in brackets": (lambda text: _readings(_folded("⑽" * len(text) + "a")), 1_000),
 }
 NOISE = 0.12  # seconds, below which a ratio says nothing
 

@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from accounts import signin
+from accounts import signin, signlog
 from accounts.devices import COOKIE
-from accounts.models import KnownAddress, User
+from accounts.models import AuditEntry, KnownAddress, User
 from tests.conftest import PASSWORD
 
 EMAIL = "alice@example.org"
@@ -100,6 +100,18 @@ def test_who_changes_the_password_stays_known_in_that_browser(alice: User) -> No
     client.post("/sign-out")
     siege()
     assert attempt(client, "another good sentence") == 302
+
+
+def test_strangers_do_not_keep_the_owner_from_a_new_password(alice: User) -> None:
+    client = Client()
+    attempt(client, address=HOME)
+    siege()
+    wrong, right = ({"present": present, "new": "another good sentence"} for present in ("wrong", PASSWORD))
+    elsewhere = "203.0.113.50"
+    assert client.post("/account/password", wrong, REMOTE_ADDR=elsewhere).status_code == 422
+    noted = AuditEntry.objects.get(action=signlog.FAILED, address=elsewhere)
+    assert (noted.what, noted.way) == (EMAIL, "browser")
+    assert client.post("/account/password", right, REMOTE_ADDR=elsewhere).status_code == 302
 
 
 def test_the_cookie_is_out_of_scripts_reach(alice: User) -> None:

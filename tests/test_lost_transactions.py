@@ -6,16 +6,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import DatabaseError, InternalError, OperationalError, connection, transaction
+from django.db import DatabaseError, InternalError, OperationalError, connection, connections, transaction
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 from django.db.backends.utils import CursorWrapper
 from django.test import Client
 from django.utils import timezone
 
+from accounts import secondfactor
+from accounts.faults import is_away
 from accounts.models import AuditEntry, Group, Session, Token, User
 from accounts.units import TRIES, unit
 from privategpt import ingest, sweeping
@@ -25,9 +29,10 @@ from relay import registry
 from relay.frames import Declaration
 from relay.models import Agent
 from relay.pool import Agent as Connected
-from tests.admin_site import administrator, page, signed_in
+from tests.admin_site import administrator, page, signed_in, user_fields
 from tests.answering import group, source
 from tests.conftest import PASSWORD
+from tests.test_second_factor import set_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -125,6 +130,17 @@ def _remove(alice: User) -> Any:
     return signed_in(administrator()).post(page(User, "delete", alice.pk), {"post": "yes"})
 
 
+def _add_user(alice: User) -> Any:
+    return signed_in(administrator()).post(
+        page(User, "add"), user_fields(email="bob@example.org", usable_password="false")
+    )
+
+
+def _change_password(alice: User) -> Any:
+    new = {"usable_password": "true", "password1": "quite another sentence", "password2": "quite another sentence"}
+    return signed_in(administrator()).post(f"/admin/accounts/user/{alice.pk}/password/", new)
+
+
 @pytest.mark.parametrize(
     ("act", "table"),
     [
@@ -136,6 +152,8 @@ def _remove(alice: User) -> Any:
         (_sign_in, "accounts_token"),
         (_change, "accounts_auditentry"),
         (_remove, 'SET "is_active"'),
+        (_add_user, "accounts_auditentry"),
+        (_change_password, "accounts_auditentry"),
     ],
 )
 @pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
@@ -147,6 +165,14 @@ def test_what_gave_way_is_made_again_and_once(tea: Group, alice: User, act: Act,
     assert Source.objects.count() <= 1
     assert Message.objects.count() <= 1
     assert AuditEntry.objects.count() <= 1
+
+
+def test_a_second_factor_that_gave_way_is_turned_on_again(alice: User) -> None:
+    with refusing(OperationalError, "40P01", "accounts_auditentry", times=2) as fake:
+        set_up(signed_in(alice))
+    assert fake.refused == 2
+    assert secondfactor.is_on(alice)
+    assert AuditEntry.objects.filter(action="turn on second factor").count() == 1
 
 
 async def _unsent(text: str) -> None:
@@ -257,6 +283,21 @@ def test_a_change_is_refused_with_a_sentence_and_without_a_trace(
     lines = [record for record in caplog.records if record.name == "django.request"]
     assert lines
     assert all(NoTrace().filter(record) and record.exc_info is None for record in lines)
+
+
+@pytest.mark.parametrize("statement", ["SELECT nothing FROM accounts_user", "SELECT 1 FROM nowhere", "SELEC 1"])
+def test_a_mistake_of_ours_is_no_database_that_is_away(statement: str) -> None:
+    """It is to be found in the log with its traceback."""
+    with pytest.raises(DatabaseError) as fault, connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert not is_away(fault.value)
+
+
+def test_a_database_that_cannot_be_opened_is_away(tmp_path: Path) -> None:
+    wrapper = SQLite(connections["default"].settings_dict | {"NAME": str(tmp_path / "no" / "db"), "OPTIONS": {}})
+    with pytest.raises(OperationalError) as fault:
+        wrapper.ensure_connection()
+    assert is_away(fault.value)
 
 
 def test_what_was_deleted_waits_until_the_database_can_be_written_again(tea: Group) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts import passwords
@@ -115,6 +118,31 @@ def test_the_first_administrator_gets_none_from_the_environment(tmp_path: Path) 
 def test_a_long_one_takes_no_long_time() -> None:
     """The part that is compared letter by letter is bounded."""
     assert not passwords.is_guessable("aB1!x" * 200 + "passwordadmin12345" * 40)
+
+
+@pytest.mark.parametrize("long", ["1234" * 300 + "a", "quite another sentence " * 50, "⑽⑾⑿⒀ a" * 150])
+@pytest.mark.parametrize("door", ["the account", "a new user", "another's password"])
+def test_one_that_is_too_long_is_refused_in_whichever_form(alice: User, long: str, door: str) -> None:
+    """The last one is shorter as it is typed than as it is hashed."""
+    client = signed_in(administrator())
+    wanted: dict[str, Any] = {"usable_password": "true", "password1": long, "password2": long}
+    if door == "the account":
+        reply = browser(alice).post("/account/password", {"present": PASSWORD, "new": long})
+    elif door == "a new user":
+        reply = client.post(page(User, "add"), user_fields(email="bob@example.org", **wanted))
+    else:
+        reply = client.post(f"/admin/accounts/user/{alice.pk}/password/", wanted)
+    assert "at most 1024 characters" in reply.content.decode()
+    assert not User.objects.filter(email="bob@example.org").exists()
+    alice.refresh_from_db()
+    assert alice.check_password(PASSWORD)
+
+
+def test_the_form_for_somebody_elses_password_holds_no_transaction_while_it_is_shown(alice: User) -> None:
+    client = signed_in(administrator())
+    with CaptureQueriesContext(connection) as asked:
+        assert client.get(f"/admin/accounts/user/{alice.pk}/password/").status_code == 200
+    assert not [each["sql"] for each in asked if each["sql"].startswith(("BEGIN", "SAVEPOINT"))]
 
 
 # -- one password, two Unicode forms --------------------------------------------------------------

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -385,6 +386,25 @@ def test_a_process_that_does_not_answer_is_said_and_knows_when_it_goes_on(house:
         os.kill(web.process.pid, signal.SIGCONT)
     assert there.ask(asker.token) == 401
     assert "takes a revoked key no more" in web.log
+
+
+def test_many_keys_at_once_wait_once_for_a_process_that_does_not_answer(house: tuple[House, Way, Way]) -> None:
+    web, here, there = house
+    askers = [here.relay_user() for _ in range(4)]
+    assert {there.ask(asker.token) for asker in askers} == {200}
+    browser = here.signed_in(ROOT_EMAIL)
+    form: dict[str, Any] = {"action": "retire", "_selected_action": [asker.id for asker in askers]}
+    form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+    os.kill(web.process.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        gone = browser.post("/admin/accounts/user/", data=form, headers={"Referer": here.url})
+        took = time.monotonic() - began
+    finally:
+        os.kill(web.process.pid, signal.SIGCONT)
+    assert (gone.status_code, gone.headers[LATE]) == (302, "not heard by all yet")
+    assert took < 3, "one second for all four"
+    assert {there.ask(asker.token) for asker in askers} == {401}
 
 
 def test_without_redis_at_hand_the_deletion_waits_and_says_so(redis: Redis, house: tuple[House, Way, Way]) -> None:

@@ -230,6 +230,42 @@ def test_what_the_relay_forgets_goes_in_small_steps(alice: User) -> None:
     assert not Conversation.objects.exists()
 
 
+def test_no_step_looks_through_the_table_again(alice: User) -> None:
+    """What is to go is chosen by its key before a transaction begins."""
+    conversations(alice, 10 * MANY)
+    Conversation.objects.update(used_at=timezone.now() - timedelta(days=9))
+    inside: list[str] = []
+    outside: list[str] = []
+
+    def seen(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if sql.startswith("SELECT") and "used_at" in sql:
+            (inside if connection.in_atomic_block else outside).append(sql)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(seen):
+        registry._tidy(1)
+    assert not Conversation.objects.exists()
+    assert inside
+    assert all('"id" IN (' in sql for sql in inside)
+    assert len(outside) == 1 + -(-10 * MANY // steps.MOST)
+    assert all('"id" > ' in sql for sql in outside[1:])
+
+
+def test_what_comes_to_life_between_choice_and_step_stays(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations(alice, 3)
+    Conversation.objects.update(used_at=timezone.now() - timedelta(days=9))
+    used, choose = Conversation.objects.get(conversation_id="c1"), steps._next
+
+    def late(rows: Any, last: Any) -> list[Any]:
+        chosen = choose(rows, last)
+        Conversation.objects.filter(pk=used.pk).update(used_at=timezone.now())
+        return chosen
+
+    monkeypatch.setattr(steps, "_next", late)
+    assert steps.end(Conversation.objects.all().stale(1))
+    assert list(Conversation.objects.all()) == [used]
+
+
 def test_a_deleted_source_is_neither_edited_nor_embedded_nor_cited(tea: Group, alice: User) -> None:
     one = source("Book", "Of tea.", tea)
     ingest.delete(one)

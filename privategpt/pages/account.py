@@ -83,7 +83,8 @@ def change_password(request: UserRequest) -> HttpResponse:
 def _changed(request: UserRequest, form: PasswordForm) -> bool:
     """By the one way there is, which asks for the present password; what it refuses stands in the form."""
     user, wanted = _own_row(request), form.cleaned_data
-    actor = people.Actor(user, peer(request), "browser", session=row_key(request.session.session_key))
+    session, device = row_key(request.session.session_key), request.COOKIES.get(devices.COOKIE, "")
+    actor = people.Actor(user, peer(request), "browser", session=session, device=device)
     try:
         people.edit(actor, user, password=wanted["new"], present=wanted["present"])
     except Locked as locked:

@@ -23,6 +23,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import audit, devices, keys, secondfactor
 from accounts.addresses import peer
 from accounts.models import Token
+from accounts.units import unit
 from privategpt.pages.sessions import end_others
 from privategpt.pages.shell import UserRequest
 
@@ -78,14 +79,15 @@ def _tokens(request: UserRequest) -> list[Token]:
     return list(Token.objects.live().filter(user=request.user).order_by("-pk")[:MOST_LISTED])
 
 
+@unit
+@transaction.atomic
 def _turned_on(request: UserRequest) -> list[str]:
     """The recovery codes if the code is right; then whatever the password alone opened before is over."""
     ticked = request.POST.getlist("keep")
-    with transaction.atomic():
-        codes = secondfactor.confirm(request.user, request.POST.get("code", ""))
-        if codes:
-            secondfactor.end_older(request.user, [row.pk for row in _tokens(request) if str(row.pk) in ticked])
-            _record(request, "turn on second factor")
+    codes = secondfactor.confirm(request.user, request.POST.get("code", ""))
+    if codes:
+        secondfactor.end_older(request.user, [row.pk for row in _tokens(request) if str(row.pk) in ticked])
+        _record(request, "turn on second factor")
     return codes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -275,7 +276,8 @@ class DeleteUser(AdminView):
         except ValueError:  # no UUID
             return
         if user:
-            people.retire(Actor(None, peer(request._request), "admin key"), user)
+            with suppress(User.DoesNotExist):  # somebody else has just deleted them
+                people.retire(Actor(None, peer(request._request), "admin key"), user)
 
 
 class Register(ContractView):
