@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -72,6 +75,32 @@ def _create(name: str, template: str = "template0") -> None:
     assert leg.SERVER is not None
     leg.SERVER.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     _known.add(name)
+
+
+@contextmanager
+def frozen(data: Path, pid: int) -> Iterator[None]:
+    """The process stands still until the end of the block; not in the middle of a transaction that others wait for."""
+    os.kill(pid, signal.SIGSTOP)
+    while not _is_free(data):
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.01)
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _is_free(data: Path) -> bool:
+    """Whether somebody could write to SQLite's file now. In PostgreSQL nobody waits for all of it."""
+    if leg.SERVER is not None:
+        return True
+    with closing(sqlite3.connect(data / FILE, timeout=0, isolation_level=None)) as file:
+        try:
+            file.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 @contextmanager

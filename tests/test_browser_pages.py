@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
 from base64 import b32decode
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django_otp.oath import TOTP
 
+from tests import databases
 from tests.axe import violations
 from tests.browser import PASSWORD, Stage, comes, stage
 
@@ -59,11 +58,8 @@ def test_files_are_stored_once_chosen_and_become_ready_without_a_reload(place: S
 def worker_stopped(place: Stage) -> Iterator[None]:
     """What is stored stays on its way until the end of the block."""
     (worker,) = (pid for pid, line in place.server.command_lines().items() if line.split()[2:3] == ["worker"])
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with databases.frozen(place.server.data, worker):
         yield
-    finally:
-        os.kill(worker, signal.SIGCONT)
 
 
 def test_a_row_that_comes_anew_leaves_the_focus_and_an_open_menu_alone(place: Stage, tmp_path: Path) -> None:
