@@ -102,6 +102,14 @@ async def events(message_id: UUID, after: int = 0) -> AsyncIterator[Event]:
                 await changed.wait()
 
 
+def basis(message: Message, visible: SourceQuerySet) -> withheld.Basis:
+    """What it rests on, also while it is made here and its row is behind. For threads."""
+    here = desk.peek()
+    if here and (generation := here.running.get(message.pk)):
+        message.trace = {**message.trace, "earlier": generation.trace.get("earlier", ())}
+    return withheld.basis(message, visible)
+
+
 async def ended(message_id: UUID) -> Message:
     """Waits for the end; the message as it is then. Raises Message.DoesNotExist, LetGo."""
     generation = desk.current().running.get(message_id)

@@ -307,7 +307,7 @@ class Generation:
             "backend": self.message.backend,
             "claimed_until": timezone.now() + ANSWER_LEASE,
         }
-        if self.growing.place or self._new_citations:
+        if self.growing.place or self._new_citations or self.trace.get("earlier"):  # what its text rests on
             values["trace"] = {**self.trace, "times": {**self.trace["times"]}}  # written by another thread
         # With the text that names them: who kills this process keeps both.
         named = self._citing.cited - self._named if self._citing else set()
