@@ -12,6 +12,7 @@ from uuid import UUID
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.db.models.functions import Substr
 
@@ -184,8 +185,10 @@ class Watched:
     async def _watch(self) -> None:
         try:
             while not self.growing.outcome:
-                look = await database_sync_to_async(_look, thread_sensitive=False)(self._pk, self.growing)
-                self._take(look)
+                # Whoever begins to follow is told that the database is away; who does already waits until it is back.
+                waited_for = (DatabaseError,) if self._looked.done() else ()
+                with contextlib.suppress(*waited_for):
+                    self._take(await database_sync_to_async(_look, thread_sensitive=False)(self._pk, self.growing))
                 if not self.growing.outcome:
                     await self._rest()
         except Exception as fault:

@@ -110,6 +110,20 @@ async def test_a_stopped_answer_keeps_what_was_written(scripted: type[Scripted],
     assert scripted.closed == 1
 
 
+async def test_a_database_that_was_away_ends_no_watch(
+    scripted: type[Scripted], alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It restarted: what is stopped elsewhere afterwards still ends."""
+    looks = mock.Mock(side_effect=[DatabaseError("restarting"), *[mock.DEFAULT] * 1000], wraps=desk._rows)
+    monkeypatch.setattr(desk, "_rows", looks)
+    scripted.says("So far", asyncio.Event())
+    message = await begun(await db(chat, alice))
+    desk.current()._changed(message.pk)
+    await until(lambda: looks.call_count > 0)
+    await db(Message.objects.filter(pk=message.pk).update, state=State.STOPPED)
+    assert (await answers.finished(message.pk, 5)).state == State.STOPPED
+
+
 async def test_another_process_can_stop_it(scripted: type[Scripted], alice: User) -> None:
     scripted.says("So far", asyncio.Event())
     message = await begun(await db(chat, alice))
