@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Group, User
+from privategpt import ingest
 from privategpt.models import Chat, Message
 from tests.contract2.conftest import program
 from tests.contract2.model import Echo
@@ -69,6 +70,18 @@ def test_a_silent_answer_ends_too(as_alice: Program, alice: User, source: str) -
     alice.groups.clear()
     assert list(stream)[-1].kind == "error"
     assert "may not read any more" in Message.objects.get().error
+
+
+def test_an_answer_ends_when_its_asker_may_use_public_sources_no_more(as_alice: Program, alice: User) -> None:
+    ingest.store(None, title="Recipe", content=f"The spice is {SPICE}.", groups=[], public=True)
+    Echo.after = 5
+    stream = as_alice.stream("POST", "/chats", {"question": "Which spice?", "usePublic": True}, SSE)
+    assert [stream.next().kind for _ in range(2)] == ["sources", "delta"]  # type: ignore[union-attr]
+    User.objects.filter(pk=alice.pk).update(may_use_public=False)
+    Echo.after = None
+    assert SPICE not in str(list(stream))
+    message = Message.objects.get()
+    assert (message.state, SPICE in message.answer) == (Message.State.FAILED, False)
 
 
 def test_an_answer_goes_on_when_another_right_ends(as_alice: Program, alice: User, beta: Group, source: str) -> None:
