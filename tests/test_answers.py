@@ -173,6 +173,22 @@ async def test_an_answer_has_a_longest_length(scripted: type[Scripted], alice: U
     assert "longer than an answer may be" in saved.error
 
 
+async def test_others_have_their_turn_while_a_long_piece_is_read(scripted: type[Scripted], alice: User) -> None:
+    await db(source, "Tea", "Tea is a drink.")
+    scripted.says("Tea is a drink [1]. " * 40_000)
+    message = await begun(await db(chat, alice, public=True), "What is tea?")
+    running = desk.current().running
+    await until(lambda: message.pk not in running or running[message.pk].growing.length > 0)
+    assert 0 < running[message.pk].growing.length < 400_000
+    assert len((await answers.finished(message.pk, 5)).answer) == 800_000
+
+
+async def test_a_piece_that_is_too_long_is_not_read(scripted: type[Scripted], alice: User) -> None:
+    scripted.says("So far. ", "x" * (5 << 20))
+    saved = await asked(await db(chat, alice))
+    assert (saved.state, saved.answer) == (State.FAILED, "So far. ")
+
+
 async def test_a_deleted_chat_does_not_come_back(scripted: type[Scripted], alice: User) -> None:
     """Fault 32."""
     more = asyncio.Event()
