@@ -35,11 +35,15 @@ OPEN_LINK = re.compile(LINK_TEXT + r"(?:\[[^\[\]\n]{0,200}|\\|\])?\Z")
 TARGET = re.compile(r"\((?:[^\s()]|\([^\s()]{0,100}(?:\)|\Z)){0,500}(?:\)|[ \t][\"']|[ \t]?\Z)")
 # What makes brackets behind it an index or a list: a name of programs, a member, a call, JSON.
 INDEXED = re.compile(
-    r"(?:(?<![^\W_])[^\W\d_]|[a-z]\w*\d\w*|\w*_\w+|\w*[a-z][A-Z]\w*|(?<=\w)\.[A-Za-z_]\w*|[$@]\w+|\w\([^()\n]{0,40}\)"
+    r"(?<!\w)(?=\w+\Z)\w*(?:[a-z]\w*\d|_\w|[a-z][A-Z])"  # from the last word's beginning, once
+    r"|(?:(?<![^\W_])[^\W\d_]|(?<=\w)\.[A-Za-z_]\w*|[$@]\w+|\w\([^()\n]{0,40}\)"
     r"|[\]}]|(?<!\w)(?:arr|array|list|items?|elements?|args?|argv|data|matrix|rows?|cols?|columns?|vec|vector|tuple|dict"
     r"|map|str|string|buf|buffer|self|values?|keys?|index|idx|nums|tmp|foo))\Z"
 )
-LISTED = re.compile(r"(?:[\"'][ \t]*:|[=∈{\[]|\w\(|\[[ \t]*\[[\d\s,.\[\]-]{0,60})[ \t]*\Z")
+LISTED = re.compile(r"(?:[=∈{\[]|\w\(|\[[ \t]*\[[\d\s,.\[\]-]{0,60})[ \t]*\Z")
+# A name in quotes and a colon: of a list where the line begins so or has opened something, or where one goes on behind.
+NAMED = re.compile(r"[\"'][ \t]*:[ \t]*\Z")
+IN_LIST = re.compile(r"[ \t]*[\"'][^\"'\n]*[\"'][ \t]*:[ \t]*\Z|[^\n]*(?:\{[^{}\n]*|\[[^\[\]\n]*)\Z")
 WORD_BEFORE = re.compile(r"[A-Za-z0-9À-ɏ)\]}]\Z")
 CODE_BEHIND = re.compile(r"[ \t]?=|[+*/^<>(]|\.\w|\[")
 CLAUSE_END = re.compile(r"[.,;:!?)…\"'”’»*|]*(?:\s|\Z)")  # noqa: RUF001
@@ -222,6 +226,8 @@ class Scanner:
         if self._chain is not None and marker[0] not in " \t":
             return self._chain
         if LISTED.search(before) or before.endswith(("^", "![")):
+            return False
+        if NAMED.search(before) and (text[end : end + 1] in {",", "}", "]"} or IN_LIST.match(before)):
             return False
         if marker[0] in " \t" or not WORD_BEFORE.search(before):
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from privategpt.waking import Waker
 
 if TYPE_CHECKING:
     from privategpt.follow import Watched
+
+logger = logging.getLogger(__name__)
 
 HEARTBEAT = 3.0  # seconds; a fifth of the lease
 LOOK = 1.0  # seconds between two looks at the rows of answers under way: stopped elsewhere, deleted, owner retired
@@ -73,7 +76,7 @@ class Desk:
         self.count[asked.owner] += 1
         if len(self.running) > settings.ANSWERS_AT_ONCE + settings.ANSWERS_WAITING:
             generation.stop(State.FAILED, FULL)
-        if self._watch is None:
+        if self._watch is None or self._watch.done():
             self._watch = self.loop.create_task(self._look_after(), context=Context())  # of no request
         return generation
 
@@ -92,7 +95,10 @@ class Desk:
                 beat = self.loop.time()
                 for generation in self.running.values():
                     generation.renew()
-            await self._look()
+            try:
+                await self._look()
+            except Exception:  # the database may be away: whoever stops an answer then is heard when it is back
+                logger.exception("The rows of the answers under way could not be read; they are looked at again")
         self._watch = None
 
     async def _pause(self) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.db.models.functions import Substr
 
@@ -102,6 +103,14 @@ async def events(message_id: UUID, after: int = 0) -> AsyncIterator[Event]:
                 await changed.wait()
 
 
+def basis(message: Message, visible: SourceQuerySet) -> withheld.Basis:
+    """What it rests on, also while it is made here and its row is behind. For threads."""
+    here = desk.peek()
+    if here and (generation := here.running.get(message.pk)):
+        message.trace = {**message.trace, "earlier": generation.trace.get("earlier", ())}
+    return withheld.basis(message, visible)
+
+
 async def ended(message_id: UUID) -> Message:
     """Waits for the end; the message as it is then. Raises Message.DoesNotExist, LetGo."""
     generation = desk.current().running.get(message_id)
@@ -176,8 +185,10 @@ class Watched:
     async def _watch(self) -> None:
         try:
             while not self.growing.outcome:
-                look = await database_sync_to_async(_look, thread_sensitive=False)(self._pk, self.growing)
-                self._take(look)
+                # Whoever begins to follow is told that the database is away; who does already waits until it is back.
+                waited_for = (DatabaseError,) if self._looked.done() else ()
+                with contextlib.suppress(*waited_for):
+                    self._take(await database_sync_to_async(_look, thread_sensitive=False)(self._pk, self.growing))
                 if not self.growing.outcome:
                     await self._rest()
         except Exception as fault:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from django.utils import timezone
 
 from privategpt import prompts, tally
 from privategpt.citing import Citing
-from privategpt.gate import ForbiddenError, Gate
+from privategpt.gate import ForbiddenError, Gate, slices
 from privategpt.grounding import SOURCES, Grounded, Numbered, ground
 from privategpt.growing import Growing, Outcome
 from privategpt.llm.base import Backend, BackendError, Cut, InLine, Piece, Sized, Usage
@@ -87,6 +88,7 @@ class Generation:
         self._citations: list[Citation] = []
         self._new_citations: list[Citation] = []  # not in the database yet
         self._citing: Citing | None = None
+        self._taken = 0  # characters from the backend
         self._named: set[int] = set()  # numbers whose rows say that they were cited
         self._began = time.monotonic()
         self._why: Outcome | None = None  # why it was cut short
@@ -165,7 +167,8 @@ class Generation:
         if self.rests:
             await self._gate.look()
         contexts = [each.context for each in grounded.numbered] if grounded else None
-        prompt = prompts.build(
+        build = partial(
+            prompts.build,
             asked.message.question,
             language=asked.message.language,
             history=asked.history,
@@ -174,6 +177,8 @@ class Generation:
             budget=budget,
             limit=limit,
         )
+        # It may read many earlier answers, which takes a while.
+        prompt = await asyncio.get_running_loop().run_in_executor(self._means.searching, build)
         if grounded:
             everything = [each.context.number for each in grounded.numbered]
             self._show(grounded, everything if isinstance(backend, QuotingBackend) else prompt.used)
@@ -198,10 +203,18 @@ class Generation:
                     self._stand(piece)
                 elif isinstance(piece, Cut):
                     self.message.cut_off = piece.reason
-                elif self.rests:
-                    self._gate.feed(piece.text)
                 else:
-                    self._write(piece.text)
+                    await self._take_text(piece.text)
+
+    async def _take_text(self, text: str) -> None:
+        self._taken += len(text)
+        if self._taken > LONGEST_ANSWER:
+            raise BackendError("The answer is longer than an answer may be.")
+        if self.rests:
+            self._gate.feed(text)
+            return
+        async for part in slices(text):
+            self._write(part)
 
     def is_allowed(self) -> bool:
         """Whether the asker may read still what it rests on. For threads."""
@@ -293,8 +306,6 @@ class Generation:
             self._time("first")
         text = storable(piece)
         self.growing.append(self._citing.feed(text) if self._citing else text)
-        if self.growing.length > LONGEST_ANSWER:
-            raise BackendError("The answer is longer than an answer may be.")
         self._means.saver.touch(self._saved)
 
     # -- its row --------------------------------------------------------------------------------
@@ -307,7 +318,7 @@ class Generation:
             "backend": self.message.backend,
             "claimed_until": timezone.now() + ANSWER_LEASE,
         }
-        if self.growing.place or self._new_citations:
+        if self.growing.place or self._new_citations or self.trace.get("earlier"):  # what its text rests on
             values["trace"] = {**self.trace, "times": {**self.trace["times"]}}  # written by another thread
         # With the text that names them: who kills this process keeps both.
         named = self._citing.cited - self._named if self._citing else set()

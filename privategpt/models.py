@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
 from accounts import steps
-from accounts.models import Group
+from accounts.models import Group, User
 from accounts.units import unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from accounts.models import User
 
 
 UNDO = timedelta(minutes=10)  # for so long the deletion of a source from a page can be undone
@@ -37,9 +35,9 @@ class SourceQuerySet(models.QuerySet["Source"]):
         groups = user.groups.all()
         if narrowed_to is not None:
             groups = groups.filter(pk__in=[group.pk for group in narrowed_to])
-        readable = Q(groups__in=groups)
-        if user.may_use_public:
-            readable |= Q(is_public=True)
+        # Rights are read when it is asked, not when it is built: an answer under way asks the same one again and again.
+        may_use_public = User.objects.filter(pk=user.pk, may_use_public=True)
+        readable = Q(groups__in=groups) | Q(Exists(may_use_public), is_public=True)
         return self.not_deleted().filter(readable).distinct()
 
     def not_deleted(self) -> Self:

@@ -151,6 +151,8 @@ def build(
     """
     style = style or Style()
     key = fresh_key(contexts or (), history)
+    # By their own length first: only what may find room is worth the reading.
+    history = _latest(history, budget)
     history = [_quoted(turn, key) if contexts is not None or turn.is_quoting else turn for turn in history]
     instructions = _instructions(style, language, is_grounded=contexts is not None)
     asked = "\n\n".join(part for part in (style.before, question, style.after) if part)

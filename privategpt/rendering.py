@@ -179,8 +179,6 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
     token = tokens[index]
     source = str(token.attrGet("src") or "")
     words = renderer.renderInlineAsText(token.children or [], options, env).strip() or source
-    if env.get("in_link"):
-        return escapeHtml(words)
     return f'<a href="{escapeHtml(source)}">{escapeHtml(words + _where(words, source))}</a>'
 
 

@@ -17,6 +17,7 @@ TABLE_LINE = re.compile(r"[ \t>]*\|")
 RULED = re.compile(r"[ \t>]*\|?[ \t]*:?-[-:| \t]*")
 MATH = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("\\begin{", "\\end{"))
 LONGEST_SIGNS = 300  # characters of a line that is nothing but signs
+MOST_OPENED = 50  # signs of emphasis within one another; each further sign is looked for among them
 LONGEST_MATH = 1_000  # characters that are held back at most
 DOLLAR = re.compile(r"(?<![\w$\\])\$(?=[^\s\d$])[^$\n]{0,80}\Z")
 LINK = re.compile(r"!?\[([^\[\]\n]{0,300})(?:\]\([^()\s]{0,2000})?\Z")
@@ -121,5 +122,5 @@ def _emphasis(line: str, at: int, sign: str, opened: list[str]) -> None:
     before, after = line[at - 1 : at], line[at + len(sign) : at + len(sign) + 1]
     if sign in opened and before and not before.isspace():
         del opened[opened.index(sign) :]
-    elif not after.isspace() and not (len(sign) == 1 and (before.isalnum() or not after)):
+    elif len(opened) < MOST_OPENED and not after.isspace() and not (len(sign) == 1 and (before.isalnum() or not after)):
         opened.append(sign)

@@ -48,7 +48,7 @@ WHOLE = Basis()
 
 
 def bases(messages: Sequence[Message], visible: SourceQuerySet) -> dict[UUID, Basis]:
-    """Of each message. Three queries, and one more when anything is gone."""
+    """Of each message. Three queries, and up to two more when anything is gone."""
     fields = ("message", "number", "source")
     rows: dict[UUID, dict[int, UUID]] = defaultdict(dict)
     for message, number, source in _citations(messages).values_list(*fields):
@@ -72,7 +72,7 @@ def readable(answer: str, basis: Basis, *, is_noted: bool = True) -> str:
     if basis.is_whole:
         return answer
     named = _numbers(answer) & basis.given
-    is_loose = bool(named & basis.gone) or not named
+    is_loose = bool(named & basis.gone) or not named or basis.is_tainted
     kept: list[str] = []
     noted: frozenset[int] | None = None  # what the note at the end of `kept` says
     for block in _blocks(answer):
@@ -118,13 +118,29 @@ def _with_words(lost: Sequence[Message], found: dict[UUID, Basis]) -> dict[UUID,
     passages: dict[UUID, list[tuple[int, str]]] = defaultdict(list)
     for message, number, context in _citations(lost).values_list("message", "number", "context"):
         passages[message].append((number, context))
+    before = _before(lost, found)
     made = {}
     for message in lost:
         its = found[message.pk]
         gone = _all_grams(text for number, text in passages[message.pk] if number in its.gone)
+        gone |= _all_grams(before[message.pk])
         other = _all_grams([message.question, *(text for at, text in passages[message.pk] if at not in its.gone)])
         made[message.pk] = Basis(its.given, its.gone, its.is_tainted, gone - other, its.sources)
     return made
+
+
+def _before(lost: Sequence[Message], found: dict[UUID, Basis]) -> dict[UUID, list[str]]:
+    """The passages of earlier answers that each of them went on from and that may not be read any more."""
+    gone = {each.pk: _earlier(each) - found[each.pk].sources for each in lost if found[each.pk].is_tainted}
+    told: dict[UUID, list[str]] = defaultdict(list)
+    if not gone:
+        return told
+    chats = {each.chat_id for each in lost}
+    rows = Citation.objects.filter(message__chat__in=chats, source__in=frozenset().union(*gone.values())).order_by()
+    passages = list(rows.values_list("message__chat", "source", "context").distinct())
+    for each in lost:
+        told[each.pk] = [text for chat, its, text in passages if chat == each.chat_id and its in gone.get(each.pk, ())]
+    return told
 
 
 # -- words ----------------------------------------------------------------------------------------

@@ -110,6 +110,20 @@ async def test_a_stopped_answer_keeps_what_was_written(scripted: type[Scripted],
     assert scripted.closed == 1
 
 
+async def test_a_database_that_was_away_ends_no_watch(
+    scripted: type[Scripted], alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It restarted: what is stopped elsewhere afterwards still ends."""
+    looks = mock.Mock(side_effect=[DatabaseError("restarting"), *[mock.DEFAULT] * 1000], wraps=desk._rows)
+    monkeypatch.setattr(desk, "_rows", looks)
+    scripted.says("So far", asyncio.Event())
+    message = await begun(await db(chat, alice))
+    desk.current()._changed(message.pk)
+    await until(lambda: looks.call_count > 0)
+    await db(Message.objects.filter(pk=message.pk).update, state=State.STOPPED)
+    assert (await answers.finished(message.pk, 5)).state == State.STOPPED
+
+
 async def test_another_process_can_stop_it(scripted: type[Scripted], alice: User) -> None:
     scripted.says("So far", asyncio.Event())
     message = await begun(await db(chat, alice))
@@ -157,6 +171,22 @@ async def test_an_answer_has_a_longest_length(scripted: type[Scripted], alice: U
     saved = await asked(await db(chat, alice))
     assert saved.state == State.FAILED
     assert "longer than an answer may be" in saved.error
+
+
+async def test_others_have_their_turn_while_a_long_piece_is_read(scripted: type[Scripted], alice: User) -> None:
+    await db(source, "Tea", "Tea is a drink.")
+    scripted.says("Tea is a drink [1]. " * 40_000)
+    message = await begun(await db(chat, alice, public=True), "What is tea?")
+    running = desk.current().running
+    await until(lambda: message.pk not in running or running[message.pk].growing.length > 0)
+    assert 0 < running[message.pk].growing.length < 400_000
+    assert len((await answers.finished(message.pk, 5)).answer) == 800_000
+
+
+async def test_a_piece_that_is_too_long_is_not_read(scripted: type[Scripted], alice: User) -> None:
+    scripted.says("So far. ", "x" * (5 << 20))
+    saved = await asked(await db(chat, alice))
+    assert (saved.state, saved.answer) == (State.FAILED, "So far. ")
 
 
 async def test_a_deleted_chat_does_not_come_back(scripted: type[Scripted], alice: User) -> None:

@@ -86,6 +86,48 @@ def test_a_question_whose_answer_was_lost_is_not_asked_twice(place: Stage) -> No
         assert page.input_value("[name=question]") == ""
 
 
+def test_send_again_asks_once_and_says_when_that_is_lost_too(place: Stage) -> None:
+    with opened(place) as page:
+        answered(place, page)
+        page.context.set_offline(True)
+        ask(page, TYPED)
+        page.wait_for_selector(AWAY)
+        page.context.set_offline(False)
+        page.wait_for_selector(BACK)
+        sent: list[object] = []
+
+        def lose(route: object) -> None:
+            sent.append(route)
+            route.abort()  # type: ignore[attr-defined]
+
+        page.route("**/ask", lose)
+        page.evaluate(
+            "[...document.querySelectorAll('.kept button')].forEach((button) => { button.click(); button.click(); })"
+        )
+        page.wait_for_selector(AWAY)
+        assert len(sent) == 1
+        page.unroute("**/ask")
+        place.writer.will_say("The blue one.")
+        page.click("text=Send again")
+        page.wait_for_selector(".prose:has-text('The blue one.')")
+        assert page.locator(f".exchange h2:has-text('{TYPED}')").count() == 1
+
+
+def test_a_form_that_stays_ends_no_stream(place: Stage) -> None:
+    """The server is away when another answer is asked for: the one that grows goes on."""
+    gate = place.writer.gate()
+    with opened(place) as page:
+        place.writer.will_say("Yes, ", gate, "it is.")
+        ask(page, "Is it tight?")
+        page.wait_for_selector("[data-grown]:has-text('Yes')")
+        here = page.evaluate("words('here')")
+        page.route(f"**{here}", lambda route: route.abort())
+        page.evaluate("document.querySelector('#again').requestSubmit()")
+        page.wait_for_selector(AWAY)
+        gate.open()
+        page.wait_for_selector(".prose:has-text('it is.')")
+
+
 @pytest.mark.parametrize("is_new", [True, False])
 def test_who_signs_in_again_is_back_with_what_was_typed(place: Stage, is_new: bool) -> None:
     with opened(place) as page:

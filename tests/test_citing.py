@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +35,8 @@ def cited(*pieces: str, supplied: int = 3) -> tuple[str, set[int]]:
         ("Ends open [1", "Ends open [1", set()),
         ("Year [1999999999999]", "Year [1999999999999]", set()),
         ("Nothing was found [0]", "Nothing was found", set()),
+        ('She said "so": [1] and "no": [7]', 'She said "so": [1] and "no":', {1}),
+        ("See [2]: it says 'so': [1]\n", "See [2]: it says 'so': [1]\n", {1, 2}),
     ],
 )
 def test_what_stays_and_what_goes(said: str, shown: str, numbers: set[int]) -> None:
@@ -51,6 +54,8 @@ TEXTS = {
     "indices": "a[0], x[2][3], arr[2], foo.bar[2], f(x)[2], items_2[3] and rowCount[2] so [1]",
     "an assignment": "value[2] = 3, x = [2, 3] so [1]",
     "JSON": '{"ids": [2, 3], "rows": [[2, 3], [3, 2]]} so [1]',
+    "JSON in lines": '{\n  "ids": [2],\n  "more": [3]\n} so [1]',
+    "JSON whose beginning is far": '{"a": "%s", "ids": [2], "more": [3]} so [1]' % ("word " * 20),
     "years": "As of [2024] and [1999, 2003] so [1]",
     "sets with zero": "within [0, 2] so [1]",
     "a link's text": "[see [2]](https://x.org) and [2](https://x.org) so [1]",
@@ -99,6 +104,12 @@ def test_a_marker_that_stands_behind_a_statement_counts(said: str, numbers: set[
     assert cited(said) == (said, numbers)
     assert cited(*said) == (said, numbers)
     assert named(said, [1, 2, 3]) == numbers
+
+
+def test_a_word_that_may_be_of_a_program_is_read_once() -> None:
+    begin = time.thread_time()
+    named(("aA_1" * 15 + ")[1] ") * 300, [1])
+    assert time.thread_time() - begin < 0.3
 
 
 def test_an_excerpt_does_without_markers_and_keeps_the_rest() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from unittest import mock
 
 import pytest
+from django.db import DatabaseError
 
 from accounts.models import User
 from privategpt import answers, desk, follow
@@ -98,6 +100,24 @@ async def test_another_process_follows_the_row(scripted: type[Scripted], alice: 
     rest = [event async for event in events]
     assert (text_of(rest), rest[-1].kind) == (" two", "done")
     assert not desk.current().watched
+    elsewhere.back()
+
+
+async def test_a_database_that_was_away_ends_no_following(
+    scripted: type[Scripted], alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = asyncio.Event()
+    scripted.says("One", more, " two")
+    message = await begun(await db(chat, alice))
+    elsewhere = Elsewhere(message)
+    events = follow.events(message.pk)
+    heard = [await anext(events), await anext(events)]
+    looks = mock.Mock(side_effect=[DatabaseError("restarting"), *[mock.DEFAULT] * 1000], wraps=follow._look)
+    monkeypatch.setattr(follow, "_look", looks)
+    await until(lambda: looks.call_count > 0)
+    more.set()
+    heard += [event async for event in events]
+    assert (text_of(heard), heard[-1].data["state"]) == ("One two", "complete")
     elsewhere.back()
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import permutations
 
 import pytest
 
 from accounts.passwords import _folded, _readings
-from privategpt import citing, fitting, rendering, withheld
+from privategpt import citing, fitting, rendering, unfinished, withheld
 from privategpt.answers import title_of
 from privategpt.blocks import Blocks
 from privategpt.followups import reach
@@ -71,6 +73,7 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "the check of citations": (lambda text: citing.named(text, [1, 2]), 10_000),
     "the check, piece by piece": (_by_pieces, 5_000),
     "the growing page": (_growing, 6_000),
+    "a block that is open": (unfinished.shown, 20_000),
     "the finished page": (lambda text: rendering._render(text, Cited("m1", frozenset({1}))), 6_000),
     "hidden characters": (visible, 40_000),
     "passages": (passages, 20_000),
@@ -92,6 +95,7 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "a password": (lambda text: _readings(text[:-1] + "a"), 4_000),
     "a password of numbers in brackets": (lambda text: _readings(_folded("⑽" * len(text) + "a")), 1_000),
 }
+PAIRS = [(" **a", "a_b"), (" _a", "a*b"), ("[a", "]("), ("`a ", "[1] "), ("- `` ", "$a ")]
 NOISE = 0.12  # seconds, below which a ratio says nothing
 
 
@@ -106,18 +110,31 @@ def _no_collection() -> Iterator[None]:
 @pytest.mark.usefixtures("_no_collection")
 @pytest.mark.parametrize(("reader", "size"), READERS.values(), ids=READERS.keys())
 def test_four_times_the_text_takes_no_more_than_about_four_times(reader: Callable[[str], object], size: int) -> None:
-    def cost(piece: str, length: int) -> float:
-        text = (piece * length)[:length]
+    assert [piece for piece in HOSTILE if not _is_linear(reader, size, piece)] == []
+
+
+@pytest.mark.usefixtures("_no_collection")
+@pytest.mark.parametrize(("reader", "size"), READERS.values(), ids=READERS.keys())
+def test_nor_where_one_piece_follows_many_of_another(reader: Callable[[str], object], size: int) -> None:
+    """What the first leaves open, each of the second may look at; some of all pairs."""
+    pairs = [*PAIRS, *random.Random(size).sample(list(permutations(HOSTILE, 2)), 8)]
+    assert [pair for pair in pairs if not _is_linear(reader, size, *pair)] == []
+
+
+def _is_linear(reader: Callable[[str], object], size: int, *pieces: str) -> bool:
+    def cost(length: int) -> float:
+        part = length // len(pieces)
+        text = "".join((piece * part)[:part] for piece in pieces)
         begin = time.thread_time()
         reader(text)
         return time.thread_time() - begin
 
-    def is_linear(piece: str) -> bool:
-        large = cost(piece, 4 * size)
-        return large < NOISE or large < 9 * max(cost(piece, size), NOISE / 6)  # what is quadratic takes 16 times
+    def seems_so() -> bool:
+        large = cost(4 * size)
+        return large < NOISE or large < 9 * max(cost(size), NOISE / 6)  # what is quadratic takes 16 times
 
     # A busy machine errs now and then, but not five times in a row.
-    assert [piece for piece in HOSTILE if not any(is_linear(piece) for _ in range(5))] == []
+    return any(seems_so() for _ in range(5))
 
 
 def test_thirty_thousand_line_breaks_are_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 
 from privategpt.fitting import tokens
@@ -63,6 +64,14 @@ def test_the_latest_turns_stay_and_old_ones_go() -> None:
     assert asked[-2:] == ["Question 19", "And?"]
     assert "Question 0" not in asked
     assert [message.role for message in prompt.messages[1:3]] == ["user", "assistant"]
+
+
+def test_only_what_may_find_room_is_read() -> None:
+    """Twenty answers that are slow to read, one of which fits."""
+    history = [Turn("Why?", ("aA_1" * 15 + ")[1] ") * 300, is_quoting=True)] * 20
+    begin = time.thread_time()
+    assert len(build("And?", language="en", history=history, budget=20_000).turns) == 1
+    assert time.thread_time() - begin < 0.5
 
 
 def test_a_scenario_speaks_around_the_question() -> None:

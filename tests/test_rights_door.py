@@ -70,6 +70,7 @@ def test_each_part_of_the_door_narrows_and_none_widens(alice: User, charlie: Use
     assert seen(["foreign"], ["red", "foreign"], public=True) == {"public"}
     assert seen([], ["red"], public=False) == set()
     alice.may_use_public = False
+    alice.save()
     assert seen(None, [], public=True) == set()
     every["red"].deleted_at = every["red"].created_at
     every["red"].save()

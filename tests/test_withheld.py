@@ -54,6 +54,12 @@ def test_a_paragraph_goes_with_its_number_or_its_words(said: str, left: str) -> 
     assert readable(said, Basis()) == said
 
 
+def test_what_names_no_number_may_come_from_an_earlier_answer_that_is_gone() -> None:
+    said = "As I said, the vault code is ZQ4711.\n\nThe pump runs at 1500 rpm [1]."
+    gone = Basis(frozenset({1}), is_tainted=True)
+    assert readable(said, gone) == "[no longer yours to read]\n\nThe pump runs at 1500 rpm [1]."
+
+
 def test_words_of_what_one_may_read_still_are_no_quote() -> None:
     assert readable("The harbour opens [2].", GATE) == "The harbour opens [2]."
 
@@ -135,6 +141,28 @@ def test_a_source_that_was_deleted_takes_its_quote_along(alice: User, chat: Chat
 def test_a_trace_of_sources_that_are_gone_withholds_what_was_said_after(alice: User) -> None:
     chat = asked(alice, answer="As I said: nine.", trace={"earlier": [str(uuid4())]})
     assert "nine" not in page(alice, chat)
+
+
+def test_words_of_an_earlier_answers_source_go_from_a_later_answer_too(
+    alice: User, chat: Chat, guide: Source, harbour: Group
+) -> None:
+    """Though it cites another for them."""
+    earlier, plan = chat.messages.get(), Source.objects.get(title="Plan")
+    later = Message.objects.create(
+        chat=chat,
+        position=earlier.position + 1,
+        question="And?",
+        answer="Again: the gate closes at nine [1].\n\nThe boats are blue [1].",
+        state="complete",
+        trace={"earlier": [str(guide.pk)]},
+    )
+    Citation.objects.create(message=later, source=plan, number=1, start=0, end=9, context="Blue boats.", score=1)
+    Citation.objects.filter(source=guide).update(context="The gate closes at nine.")
+    assert "Again" in page(alice, chat)
+    alice.groups.remove(harbour)
+    text = page(alice, chat)
+    assert "Again" not in text
+    assert "boats are blue" in text
 
 
 def test_whoever_may_read_chats_of_others_sees_no_more_than_their_owner(

@@ -13,7 +13,7 @@ from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from privategpt import answers, sweeping
+from privategpt import answers, follow, sweeping
 from privategpt.api import envelope, idempotency, streaming
 from privategpt.api.answer import answered, citations, final, shape_messages, wants_objects
 from privategpt.api.base import ApiView, found_id, in_thread, page_of
@@ -134,10 +134,14 @@ class _Asking(ApiView):
         return found
 
     def allow(self, message: Message, sources: Collection[str] = ()) -> None:
-        """Raises Refusal unless the token still reaches this message, and its user all of these sources."""
+        """Raises Refusal unless the token still reaches this message, all of these sources and all that it rests on."""
         self.call()
-        self._message(pk=message.pk)
-        if self.caller.sources().filter(pk__in=set(sources)).count() < len(set(sources)):
+        row, readable = self._message(pk=message.pk), self.caller.sources()
+        if readable.filter(pk__in=set(sources)).count() < len(set(sources)):
+            raise Refusal(403, FORBIDDEN)
+        # Of a finished answer the stream leaves out what its owner may not read, but knows nothing of tokens.
+        is_checked = row.state not in UNFINISHED and self.caller.narrowed_to is None
+        if not (is_checked or follow.basis(row, readable).is_whole):
             raise Refusal(403, FORBIDDEN)
 
     async def _whole(self, message: Message) -> HttpResponse:

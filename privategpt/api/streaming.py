@@ -66,16 +66,15 @@ async def reply(view: _Asking, message: Message, *, after: int) -> StreamingHttp
 
 async def _events(view: _Asking, message: Message, after: int) -> AsyncGenerator[bytes, None]:
     await let_thread_go()
-    told = after > 0  # whoever comes back has heard of the sources
-    parts = _parts(view, message, after, told=told)
+    parts = _parts(view, message, after)
     with follow.reading(str(view.caller.user.pk)):
         async with contextlib.aclosing(parts):
             async for part in parts:
                 yield part
 
 
-async def _parts(view: _Asking, message: Message, after: int, *, told: bool) -> AsyncGenerator[bytes, None]:
-    is_over = False
+async def _parts(view: _Asking, message: Message, after: int) -> AsyncGenerator[bytes, None]:
+    is_over = is_allowed = False
     try:
         async for event in _checked(view, message, follow.events(message.pk, after)):
             if event is None:
@@ -85,10 +84,11 @@ async def _parts(view: _Asking, message: Message, after: int, *, told: bool) -> 
             if event.kind == "place":
                 yield _event("place", None, 0, {"place": event.data.place, "seconds": event.data.seconds})
                 continue
-            if not told:
-                told = True
+            if not is_allowed:
+                is_allowed = True
                 await in_thread(view.allow, message, [each["source"] for each in _found(event)])
-                yield _event("sources", message, 0, _sources(view, message, event))
+                if after == 0:  # whoever comes back has heard of the sources
+                    yield _event("sources", message, 0, _sources(view, message, event))
             if event.kind == "delta":
                 yield _event("delta", message, event.offset, {"text": event.data})
         if not is_over:

@@ -77,7 +77,7 @@ const askAgain = async () => {
   if (go.disabled) return;
   go.disabled = true;
   try {
-    await sendWhenHere(form, ask);
+    await sendWhenHere(form, ask, askAgain);
   } catch {
     tellAway(form, askAgain);
   }
@@ -93,7 +93,8 @@ if (said) {
 
 on(one("[data-stops]"), "submit", (event) => {
   event.preventDefault();
-  sendWhenHere(form, () => send(event.target)).catch(() => tellAway(form));
+  const stop = () => sendWhenHere(form, () => send(event.target), stop).catch(() => tellAway(form, stop));
+  stop();
   box.focus();
 });
 

@@ -116,15 +116,16 @@ const tellAway = (form, again) => {
 };
 
 
-// Runs `act` when the server answers and one is signed in; else the page stays and says so.
-const sendWhenHere = async (form, act) => {
+// Runs `act` when the server answers and one is signed in; else the page stays and says so. `again` is the whole
+// way anew, for whoever sends again.
+const sendWhenHere = async (form, act, again) => {
   const found = await reach();
   if (found === "here") {
     clearNote();
     return act();
   }
   if (found === "out") return tellOut(form);
-  return tellAway(form, () => sendWhenHere(form, act));
+  return tellAway(form, again);
 };
 
 on(document, "submit", (event) => {
@@ -132,8 +133,6 @@ on(document, "submit", (event) => {
   if (event.defaultPrevented || !kept || target.method !== "post") return;
   if (target.dataset.sure) return;
   event.preventDefault();
-  if (target.dataset.asked) return;
-  target.dataset.asked = "1";
   const leave = () => {
     const fields = all(WRITTEN, target).map(slot);
     store((drafts) => drafts.setItem("sent", JSON.stringify(fields)));
@@ -142,7 +141,12 @@ on(document, "submit", (event) => {
     target.requestSubmit(submitter?.form === target ? submitter : undefined);
     delete target.dataset.sure;
   };
-  sendWhenHere(target, leave).finally(() => {
-    delete target.dataset.asked;
-  });
+  const send = async () => {
+    if (target.dataset.asked) return;
+    target.dataset.asked = "1";
+    await sendWhenHere(target, leave, send).finally(() => {
+      delete target.dataset.asked;
+    });
+  };
+  send();
 });

@@ -85,6 +85,9 @@ const grow = (article) => {
     if (events.readyState === EventSource.CLOSED) finish();
     else state.textContent = state.dataset.away;
   });
-  on(one("#again"), "submit", () => events.close()); // whoever leaves asks no more
+  // Whoever leaves asks no more; while the server is away the page stays, and with it the stream.
+  on(one("#again"), "submit", ({ target }) => {
+    if (!kept || target.dataset.sure) events.close();
+  });
   busy(true);
 };

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Group, User
+from privategpt import ingest
 from privategpt.models import Chat, Message
 from tests.contract2.conftest import program
 from tests.contract2.model import Echo
@@ -69,6 +70,18 @@ def test_a_silent_answer_ends_too(as_alice: Program, alice: User, source: str) -
     alice.groups.clear()
     assert list(stream)[-1].kind == "error"
     assert "may not read any more" in Message.objects.get().error
+
+
+def test_an_answer_ends_when_its_asker_may_use_public_sources_no_more(as_alice: Program, alice: User) -> None:
+    ingest.store(None, title="Recipe", content=f"The spice is {SPICE}.", groups=[], public=True)
+    Echo.after = 5
+    stream = as_alice.stream("POST", "/chats", {"question": "Which spice?", "usePublic": True}, SSE)
+    assert [stream.next().kind for _ in range(2)] == ["sources", "delta"]  # type: ignore[union-attr]
+    User.objects.filter(pk=alice.pk).update(may_use_public=False)
+    Echo.after = None
+    assert SPICE not in str(list(stream))
+    message = Message.objects.get()
+    assert (message.state, SPICE in message.answer) == (Message.State.FAILED, False)
 
 
 def test_an_answer_goes_on_when_another_right_ends(as_alice: Program, alice: User, beta: Group, source: str) -> None:
@@ -197,3 +210,36 @@ def test_a_kept_reply_is_not_told_again_without_the_right(as_alice: Program, ali
     alice.groups.clear()
     again = as_alice.post("/chats", body, headers=keyed(as_alice, "k"))
     assert SPICE not in again.body.decode()
+
+
+@pytest.mark.parametrize("place", ["", "1"])
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_narrowed_tokens_stream_tells_no_more_than_its_plain_reply(
+    as_alice: Program, narrowed: Program, beta: Group, source: str, place: str, is_finished: bool
+) -> None:
+    """The second answer asked another group, but goes on from the first."""
+    chat = ask(as_alice, "alpha")["chatId"]
+    Chat.objects.get().groups.set([beta])
+    Echo.after = None if is_finished else 40
+    again = {"question": "What did you say before, in other words and at length?"}
+    stream = as_alice.stream("POST", f"/chats/{chat}", again, SSE)
+    said = next(event for event in stream if event.kind == "delta")
+    if is_finished:
+        assert SPICE in str(list(stream))
+    message = said.id.rpartition(":")[0]
+    headers = SSE | {"Last-Event-ID": f"{message}:{place}"} if place else SSE
+    told = list(narrowed.stream("GET", f"/chats/{chat}", None, headers))
+    assert [event.kind for event in told if event.kind != "place"] == ["error"]
+    assert "may not read any more" in told[-1].data["message"]
+    assert SPICE not in narrowed.get(f"/chats/{chat}").body.decode()
+    own = as_alice.stream("GET", f"/chats/{chat}", None, headers)
+    assert next(event for event in own if event.kind == "delta")
+
+
+def test_a_narrowed_token_takes_up_what_rests_on_its_groups(as_alice: Program, narrowed: Program, beta: Group) -> None:
+    as_alice.post("/sources", {"title": "Tea", "content": "The tea is green.", "groups": ["beta"]})
+    asked = ask(as_alice, "beta", question="Which tea?")
+    headers = SSE | {"Last-Event-ID": f"{asked['messageId']}:1"}
+    told = list(narrowed.stream("GET", f"/chats/{asked['chatId']}", None, headers))
+    assert [event.kind for event in told] == ["delta", "done"]
+    assert "The tea is green." in told[0].data["text"]
