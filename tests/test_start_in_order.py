@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from privategpt.rundir import Lock
 from tests import databases, leg
 from tests.patience import PATIENCE
 from tests.redis_server import Redis, a_redis
@@ -139,9 +140,12 @@ def test_who_waits_for_ready_can_sign_in(tmp_path: Path) -> None:
         until(lambda: is_ready(client), "it is ready")
         assert client.post("/api/v1/login", json=login).status_code == 200
         with server:
-            (tmp_path / ".run" / "first_start").touch()
+            marker = Lock(tmp_path / ".run" / "first_start")
+            assert marker.take()
             found = client.get("/ready")
             assert (found.status_code, found.json()) == (503, {"error": "The first start is under way."})
+            marker.release()  # as when it was killed: somebody can sign in
+            assert client.get("/ready").status_code == 200
 
 
 def is_ready(client: httpx.Client) -> bool:
