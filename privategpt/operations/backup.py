@@ -76,7 +76,21 @@ def back_up(target: Path) -> Manifest:
         rows = stores.dump(connection, folder / name)
         applied = sorted(".".join(each) for each in MigrationLoader(connection).applied_migrations)
         contents = archive.Contents(version(), made_at, connection.vendor, applied, rows)
-        manifest = archive.write(target, contents, {name: folder / name} | _kept(folder), drafts=folder)
+        return archive.write(target, contents, {name: folder / name} | _kept(folder), drafts=folder)
+
+
+def make(target: Path) -> Manifest:
+    """The same, looked through once more: one of which no restore could be made goes, and is none.
+
+    Raises CannotStore, BadArchive, CannotRestore, OSError; then there is no file.
+    """
+    manifest = back_up(target)
+    try:
+        verify(target)
+    except BaseException:
+        with suppress(OSError):
+            target.unlink(missing_ok=True)
+        raise
     _note(target)
     return manifest
 
@@ -88,7 +102,7 @@ def _note(target: Path) -> None:
 
 
 def last_made() -> float | None:
-    """When the last backup was made, in seconds since 1970; None when there is none."""
+    """When the last backup was made here, in seconds since 1970; None when there is none."""
     folder = Path(settings.DATA_DIR)
     found = [rundir.place(folder) / LAST, *(folder / "backups").glob(f"switchboard-*{SUFFIX}")]
     return max((path.stat().st_mtime for path in found if path.is_file()), default=None)
