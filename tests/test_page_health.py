@@ -13,7 +13,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from privategpt.models import Source
+from privategpt.models import BackupState, Source
 from privategpt.rundir import place
 from privategpt.serving import parts
 from privategpt.serving.parts import DOWN, ENDED, UNREACHABLE, UP, Note, Part
@@ -111,6 +111,26 @@ def test_the_last_backup_is_told_and_one_that_is_missing_or_old(db: None, folder
     words = shown()
     assert "5 days ago" in words
     assert "does the timer run?" in words
+
+
+def test_a_scheduled_backup_is_told_that_another_machine_made_and_one_that_failed(db: None, settings: Any) -> None:
+    settings.BACKUP_EVERY = 24
+    BackupState.objects.create(pk=1, made_at=timezone.now() - timedelta(hours=5), host="elsewhere")
+    words = shown()
+    assert "Last backup 5 hours ago" in words
+    assert "Make one with" not in words
+    BackupState.objects.update(error="No space is left.", failed_at=timezone.now())
+    assert "Last backup The last try failed: No space is left. 5 hours ago" in shown()
+    settings.BACKUP_EVERY = 0
+    assert "No space is left." not in shown(), "nothing is tried any more"
+
+
+def test_one_that_is_made_every_week_is_not_old_after_three_days(db: None, settings: Any) -> None:
+    settings.BACKUP_EVERY = 7 * 24
+    BackupState.objects.create(pk=1, made_at=timezone.now() - timedelta(days=10))
+    assert "does the timer run?" not in shown()
+    BackupState.objects.update(made_at=timezone.now() - timedelta(days=15))
+    assert "does the timer run?" in shown()
 
 
 def test_it_speaks_german(db: None, folder: Path) -> None:
