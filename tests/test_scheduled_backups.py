@@ -194,6 +194,8 @@ def test_verify_tells_a_whole_one_from_a_broken_one(tmp_path: Path) -> None:
     done = manage(data, "backup", str(file), "--verify")
     assert done.returncode == 0, done.stderr
     assert "is whole: sqlite" in done.stdout
+    with file.open("rb") as medium:  # as on one that takes no files
+        assert manage(data, "backup", f"/proc/{os.getpid()}/fd/{medium.fileno()}", "--verify").returncode == 0
     whole = file.read_bytes()
     for broken in (whole[: len(whole) // 2], b"x" + whole[1:], whole[:2000] + b"\0\0" + whole[2002:]):
         file.write_bytes(broken)

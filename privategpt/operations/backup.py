@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,7 +123,7 @@ def verify(source: Path) -> Manifest:
 
     Raises BadArchive, CannotRestore, CannotStore, OSError.
     """
-    with workplace(source.parent) as drafts:
+    with _room_beside(source) as drafts:
         manifest = archive.extract(source, drafts)
         secret_key, _ = SECRETS  # a server may have no admin key, and then none is made up
         if secret_key not in manifest.files or not (drafts / secret_key).read_text().strip():
@@ -136,6 +136,17 @@ def verify(source: Path) -> Manifest:
         else:
             stores.list_dump(drafts / file)
         return manifest
+
+
+@contextmanager
+def _room_beside(source: Path) -> Iterator[Path]:
+    """Where there is room for the like of it; in the data folder where nothing can be written beside it."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(workplace(source.parent))
+        except OSError:
+            folder = stack.enter_context(workplace(Path(settings.DATA_DIR)))
+        yield folder
 
 
 # -- restore --------------------------------------------------------------------------------------
