@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +22,7 @@ from privategpt.serving.parts import DOWN, ENDED, UNREACHABLE, UP, Note, Part
 from tests.admin_site import administrator, staff
 from tests.answering import source
 from tests.pages import browser, text
+from tests.running import ROOT
 from tests.test_figures import asked
 
 
@@ -72,6 +75,18 @@ def test_what_a_supervisor_said_that_is_gone_does_not_count(db: None, folder: Pa
     note.write_bytes(msgspec.json.encode(Note(time.time() - 60, [Part("The web server", UP)])))
     note.with_name("parts-1.json").write_bytes(b"no JSON")
     assert parts.known(folder) == []
+    note.rename(note.with_name("parts-2.json"))
+    os.utime(note.with_name("parts-2.json"), (1, 1))
+    parts.note(folder, [Part("The web server", UP)])
+    assert not note.with_name("parts-2.json").exists(), "it does not lie there for ever either"
+
+
+def test_supervisors_in_containers_of_one_folder_do_not_meet(folder: Path) -> None:
+    program = "from pathlib import Path; from privategpt.serving import parts; import os, sys; os.getpid = lambda: 1; "
+    program += "parts.note(Path(sys.argv[1]), [parts.Part(sys.argv[2], parts.UP)])"
+    for name in ("The web server", "The ingest worker"):
+        subprocess.run([sys.executable, "-c", program, str(folder), name], cwd=ROOT, check=True)
+    assert [part.name for part in parts.known(folder)] == ["The ingest worker", "The web server"]
 
 
 def test_the_dashboard_names_a_part_that_is_not_there(db: None, folder: Path) -> None:

@@ -120,3 +120,6 @@ def test_the_unit_waits_for_a_database_and_may_do_little() -> None:
     known_settings = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert {word.split("=")[0] for word in service["Environment"].split()} <= known_settings
     assert Path(service["WorkingDirectory"]).is_absolute()
+    (log,) = re.findall(r"`LOG_FILE=(/\S+)`", (ROOT / "docs/operations.md").read_text())
+    assert service["ProtectSystem"] == "strict"
+    assert Path(log).parent == Path("/var/log") / service["LogsDirectory"], "the only place there that it may write"
