@@ -346,7 +346,7 @@ class AuditEntry(models.Model):
     what = models.CharField(_("what"), max_length=200)
     way = models.CharField(_("through"), max_length=30, blank=True)
     address = models.CharField(_("from"), max_length=64, blank=True)
-    times = models.PositiveIntegerField(_("times"), default=1)
+    times = models.PositiveIntegerField(_("times"), default=1, db_default=1)
     last_at = models.DateTimeField(_("last at"), null=True, blank=True)
 
     class Meta:

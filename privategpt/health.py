@@ -14,7 +14,7 @@ from django.db.models import Count, F, Min, Q, Sum
 from django.utils import timezone
 
 from privategpt.models import Message, Source
-from privategpt.operations import backup
+from privategpt.operations import backup, schedule
 from privategpt.serving import firststart, parts
 from privategpt.serving.parts import BROKEN, DOWN, SILENT, UNREACHABLE, Part
 
@@ -34,6 +34,8 @@ class Work:
     failed_sources: int
     answers: int  # of the last hour
     failed_answers: int
+    backup_at: float | None  # of the last scheduled one on any machine, in seconds since 1970; None: there is none
+    backup_error: str  # of the last try, where some are scheduled; "": it succeeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,11 @@ class Place:
     parts: list[Part]
     disk_free: int | None  # bytes; None: unknown
     disk_size: int | None
-    backup_age: float | None  # seconds; None: there is no backup
+    backup_at: float | None  # of the last one that was made here, in seconds since 1970; None: there is none
 
 
 def work() -> Work:
-    """Two queries, over what is not finished and over the last hour."""
+    """Three queries: what is not finished, the last hour, and the row of the scheduled backups."""
     now = timezone.now()
     open_ = Q(state__in=UNFINISHED)
     found = Source.objects.kept().aggregate(
@@ -59,6 +61,7 @@ def work() -> Work:
     answers = Message.objects.filter(created_at__gte=now - LATELY).aggregate(
         all=Count("pk"), failed=Count("pk", filter=Q(state=Message.State.FAILED))
     )
+    backups = schedule.state()
     return Work(
         found["sources"],
         max(0, found["passages"] or 0),
@@ -66,6 +69,8 @@ def work() -> Work:
         found["failed"],
         answers["all"],
         answers["failed"],
+        backups.made_at.timestamp() if backups and backups.made_at else None,
+        backups.error if backups and settings.BACKUP_EVERY else "",
     )
 
 
@@ -81,7 +86,18 @@ def place() -> Place:
         size, _, free = disk_usage(folder)
     with suppress(OSError):
         made = backup.last_made()
-    return Place(known_parts(), free, size, None if made is None else max(0.0, time.time() - made))
+    return Place(known_parts(), free, size, made)
+
+
+def backup_age(place: Place | None, work: Work | None) -> float | None:
+    """Seconds since the last backup, whoever made it; None: nobody knows of one."""
+    known = [found.backup_at for found in (place, work) if found and found.backup_at is not None]
+    return max(0.0, time.time() - max(known)) if known else None
+
+
+def old_backup() -> float:
+    """Seconds from which on the last backup is an old one."""
+    return max(2 * 24, 2 * settings.BACKUP_EVERY) * 3600.0
 
 
 def known_parts() -> list[Part]:

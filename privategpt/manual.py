@@ -7,20 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from pathlib import Path
 from uuid import UUID, uuid5
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from accounts.models import Group, User
 from privategpt.models import Source
+
+logger = logging.getLogger(__name__)
 
 GROUP = "Switchboard"
 PAGES = UUID("7d0d3f5e-5a51-4a9b-9f0a-2b4f4d4b8c11")  # the name space of the pages' ids
 TITLE = re.compile(r"^#\s+(.+)$", re.MULTILINE)
 PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)\n+", re.MULTILINE)  # of the page that is being read, for who is reading it
+
+
+def load_if_possible() -> None:
+    """A start goes on without it: the server is useful all the same, and a password is still to be shown."""
+    try:
+        load()
+    except (DatabaseError, OSError, ValueError) as fault:
+        logger.warning("The manual could not be loaded: %s", fault)
 
 
 def load() -> int:

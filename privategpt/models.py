@@ -365,11 +365,18 @@ class Message(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     error = models.TextField(blank=True, default="")
     cut_off = models.CharField(
-        max_length=20, blank=True, default="", help_text="Why a complete answer is not whole, as a code; see `Cut`."
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",  # here and below: for the release before, which still runs while an upgrade migrates
+        help_text="Why a complete answer is not whole, as a code; see `Cut`.",
     )
     backend = models.CharField(max_length=100, blank=True, default="")
     groups = models.JSONField(
-        default=list, blank=True, help_text="Ids of the groups that were asked, also of such as are gone since."
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Ids of the groups that were asked, also of such as are gone since.",
     )
     trace = models.JSONField(
         default=dict, blank=True, help_text="What was searched, found and used, and the times; for the owner."

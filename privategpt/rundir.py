@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +39,15 @@ class Lock:
             pass  # the server is more important than the guard
         self._file = os.fdopen(descriptor, "r+")
         return True
+
+    def is_held(self) -> bool:
+        """Whether any process has it, this one included. Where there are no locks nobody has."""
+        with suppress(OSError), self.path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def said(self) -> str:
         """What was noted last; "" when it was given back in order."""

@@ -106,6 +106,7 @@ class Stock:
         yield _gauge("passages_embedded", "Passages that have a vector.", sum(row[3] for row in self._rows))
         yield from _work(self._work) if self._work else ()
         yield from _place(self._place) if self._place else ()
+        yield from _backups(self._place, self._work)
 
 
 def _work(work: health.Work) -> Iterator[Metric]:
@@ -116,17 +117,26 @@ def _work(work: health.Work) -> Iterator[Metric]:
 
 
 def _place(place: health.Place) -> Iterator[Metric]:
-    up = GaugeMetricFamily("switchboard_part_up", "1 while the part does its work.", labels=["part"])
+    up = GaugeMetricFamily("switchboard_part_up", "0 while the part should do its work and does not.", labels=["part"])
     restarts = CounterMetricFamily("switchboard_part_restarts", "How often it ended by itself.", labels=["part"])
     for part in place.parts:
-        up.add_metric([part.name], int(part.state == parts.UP))
+        if part.state == parts.ENDED:  # it is not to run here: no fault, and nothing that could come up
+            continue
+        up.add_metric([part.name], int(part.state not in parts.BROKEN))
         restarts.add_metric([part.name], part.restarts)
     yield up
     yield restarts
     if place.disk_free is not None:
         yield _gauge("disk_free_bytes", "Of the data folder's file system.", place.disk_free)
-    if place.backup_age is not None:  # no backup, no figure
-        yield _gauge("last_backup_age_seconds", "Since the last backup was made.", place.backup_age)
+
+
+def _backups(place: health.Place | None, work: health.Work | None) -> Iterator[Metric]:
+    age = health.backup_age(place, work)
+    if age is not None:  # no backup, no figure
+        yield _gauge("last_backup_age_seconds", "Since the last backup was made.", age)
+    yield _gauge("backup_every_seconds", "Between two scheduled backups; 0: none is.", settings.BACKUP_EVERY * 3600)
+    if work:
+        yield _gauge("backup_failed", "1 when the last scheduled one could not be made.", int(bool(work.backup_error)))
 
 
 def _sources() -> list[tuple[str, int, int, int]]:

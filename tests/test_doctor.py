@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_what_is_bad_is_said_with_what_to_do(data: Path, given: dict[str, str], 
 def test_what_may_go_wrong_is_a_warning(data: Path, given: dict[str, str], what: str, says: str) -> None:
     done = manage(data, "doctor", **given)
     assert any(each.startswith("warn") and says in each for each in done.stdout.splitlines()), done.stdout
+
+
+def test_a_backup_that_another_machine_made_is_known(data: Path) -> None:
+    made = f"'{datetime.now(UTC):%Y-%m-%d %H:%M:%S}'"  # both databases keep UTC
+    columns = "id, made_at, file, size, host, error"
+    databases.sql(data, f"INSERT INTO privategpt_backupstate ({columns}) VALUES (1, {made}, '', 0, 'elsewhere', '')")  # noqa: S608
+    done = manage(data, "doctor", BACKUP_EVERY="24")
+    assert line(done.stdout, "backups").startswith("ok    backups    the last one is 0 hours old")
+    databases.sql(data, "UPDATE privategpt_backupstate SET error = 'No space is left.'")
+    assert "the last try failed: No space is left." in manage(data, "doctor", BACKUP_EVERY="24").stdout
 
 
 def test_rights_of_files(data: Path) -> None:

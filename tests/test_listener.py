@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
-from privategpt.serving.listener import CannotListen, Site, listen
+from privategpt.rundir import Lock
+from privategpt.serving.listener import CannotListen, Site, listen, listen_after
 from tests.patience import PATIENCE
 
 
@@ -49,6 +52,19 @@ def test_a_port_that_was_just_in_use_can_be_used_again() -> None:
         caller.recv(1)
     again, _ = listen("127.0.0.1", site.port)
     again.close()
+
+
+def test_a_port_that_another_program_has_is_waited_for_by_no_later_start(tmp_path: Path) -> None:
+    other, site = listen("127.0.0.1", 0)
+    with other:
+        for _ in range(2):
+            with pytest.raises(CannotListen, match="taken"):
+                listen_after(tmp_path, "127.0.0.1", site.port)
+            assert Lock(tmp_path / ".run" / f"port-{site.port}").said() == ""
+    mine, _, lock = listen_after(tmp_path, "127.0.0.1", site.port)
+    with mine:
+        assert lock.said() == str(os.getpid())
+        lock.release()
 
 
 def test_a_host_that_is_none_of_ours_is_named() -> None:

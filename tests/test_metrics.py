@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from privategpt.health import Place
+from privategpt.serving.parts import DOWN, ENDED, SILENT, STARTING, UP, Part
+from project import metrics
 from tests.wire_agent import echo, says
 from tests.wire_server import Web
 
@@ -117,3 +120,16 @@ def test_nobodys_text_name_or_key_is_in_it(web: Web) -> None:
         text = web.http.get("/metrics").text
     for private in (TEXT, asker.token, asker.id, web.admin_key, TOKEN, "example.org"):
         assert private not in text
+
+
+def test_a_part_that_is_not_to_run_here_is_not_down_and_one_that_starts_is_not_either() -> None:
+    told = [Part("A", UP), Part("B", STARTING), Part("C", DOWN), Part("D", SILENT), Part("E", ENDED, 3)]
+    families = {family.name: family for family in metrics._place(Place(told, None, None, None))}
+    up = {sample.labels["part"]: sample.value for sample in families["switchboard_part_up"].samples}
+    assert up == {"A": 1, "B": 1, "C": 0, "D": 0}
+
+
+def test_backups_are_told_as_they_are_scheduled(web: Web) -> None:
+    found = figures(web)
+    assert found["switchboard_backup_every_seconds"] == found["switchboard_backup_failed"] == 0
+    assert "switchboard_last_backup_age_seconds" not in found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -13,13 +15,14 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from privategpt.models import Source
+from privategpt.models import BackupState, Source
 from privategpt.rundir import place
 from privategpt.serving import parts
 from privategpt.serving.parts import DOWN, ENDED, UNREACHABLE, UP, Note, Part
 from tests.admin_site import administrator, staff
 from tests.answering import source
 from tests.pages import browser, text
+from tests.running import ROOT
 from tests.test_figures import asked
 
 
@@ -72,6 +75,18 @@ def test_what_a_supervisor_said_that_is_gone_does_not_count(db: None, folder: Pa
     note.write_bytes(msgspec.json.encode(Note(time.time() - 60, [Part("The web server", UP)])))
     note.with_name("parts-1.json").write_bytes(b"no JSON")
     assert parts.known(folder) == []
+    note.rename(note.with_name("parts-2.json"))
+    os.utime(note.with_name("parts-2.json"), (1, 1))
+    parts.note(folder, [Part("The web server", UP)])
+    assert not note.with_name("parts-2.json").exists(), "it does not lie there for ever either"
+
+
+def test_supervisors_in_containers_of_one_folder_do_not_meet(folder: Path) -> None:
+    program = "from pathlib import Path; from privategpt.serving import parts; import os, sys; os.getpid = lambda: 1; "
+    program += "parts.note(Path(sys.argv[1]), [parts.Part(sys.argv[2], parts.UP)])"
+    for name in ("The web server", "The ingest worker"):
+        subprocess.run([sys.executable, "-c", program, str(folder), name], cwd=ROOT, check=True)
+    assert [part.name for part in parts.known(folder)] == ["The ingest worker", "The web server"]
 
 
 def test_the_dashboard_names_a_part_that_is_not_there(db: None, folder: Path) -> None:
@@ -111,6 +126,26 @@ def test_the_last_backup_is_told_and_one_that_is_missing_or_old(db: None, folder
     words = shown()
     assert "5 days ago" in words
     assert "does the timer run?" in words
+
+
+def test_a_scheduled_backup_is_told_that_another_machine_made_and_one_that_failed(db: None, settings: Any) -> None:
+    settings.BACKUP_EVERY = 24
+    BackupState.objects.create(pk=1, made_at=timezone.now() - timedelta(hours=5), host="elsewhere")
+    words = shown()
+    assert "Last backup 5 hours ago" in words
+    assert "Make one with" not in words
+    BackupState.objects.update(error="No space is left.", failed_at=timezone.now())
+    assert "Last backup The last try failed: No space is left. 5 hours ago" in shown()
+    settings.BACKUP_EVERY = 0
+    assert "No space is left." not in shown(), "nothing is tried any more"
+
+
+def test_one_that_is_made_every_week_is_not_old_after_three_days(db: None, settings: Any) -> None:
+    settings.BACKUP_EVERY = 7 * 24
+    BackupState.objects.create(pk=1, made_at=timezone.now() - timedelta(days=10))
+    assert "does the timer run?" not in shown()
+    BackupState.objects.update(made_at=timezone.now() - timedelta(days=15))
+    assert "does the timer run?" in shown()
 
 
 def test_it_speaks_german(db: None, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -17,6 +18,8 @@ from tests.patience import PATIENCE
 from tests.running import ROOT, Server, environment, manage, migrated, until
 
 on_sqlite = pytest.mark.skipif(leg.SERVER is not None, reason="about files; PostgreSQL is copied by its own means")
+
+on_postgres = pytest.mark.skipif(leg.SERVER is None, reason="SQLite is copied by itself")
 
 
 def copied(source: Path, target: Path) -> Path:
@@ -89,6 +92,50 @@ def test_a_copy_that_cannot_be_made_stops_the_start(earlier: Path) -> None:
     assert "could not be copied" in refusal(earlier)
     with sqlite3.connect(earlier / "switchboard.sqlite3") as database:
         assert database.execute("SELECT count(*) FROM django_migrations WHERE app = 'relay'").fetchone() == (0,)
+
+
+# In place of pg_dump.
+DUMPS = """#!/bin/sh
+for word in "$@"; do case "$word" in --file=*) echo dump > "${word#--file=}"; echo "$word" > '%s';; esac; done
+"""
+FAILS = "#!/bin/sh\necho 'pg_dump: error: %s' >&2\nexit 1\n"
+
+
+def with_pg_dump(folder: Path, script: str) -> str:
+    """A path to look for programs in, where this is pg_dump."""
+    folder.mkdir()
+    (folder / "pg_dump").write_text(script)
+    (folder / "pg_dump").chmod(0o700)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@on_postgres
+def test_a_copy_of_postgresql_is_made_where_a_killed_one_is_cleared_away(earlier: Path, tmp_path: Path) -> None:
+    path = with_pg_dump(tmp_path / "bin", DUMPS % (tmp_path / "told"))
+    done = manage(earlier, "setup", PATH=path)
+    assert done.returncode == 0, done.stderr
+    draft = Path((tmp_path / "told").read_text().strip().removeprefix("--file="))
+    assert draft.parent.name.startswith(".work-")
+    assert draft.parent.parent == earlier / "backups"
+    (copy,) = (earlier / "backups").iterdir()
+    assert copy.read_text() == "dump\n"
+
+
+@on_postgres
+def test_a_copy_of_postgresql_that_fails_stops_the_start_and_one_without_its_program_does_not(
+    earlier: Path, tmp_path: Path
+) -> None:
+    full = with_pg_dump(tmp_path / "full", FAILS % "could not write: No space left on device")
+    done = manage(earlier, "setup", PATH=full)
+    assert done.returncode == 1
+    assert "could not be copied" in done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    old = with_pg_dump(tmp_path / "old", FAILS % "aborting because of server version mismatch")
+    done = manage(earlier, "setup", PATH=old)
+    assert done.returncode == 0, done.stderr
+    assert "migrated without a copy from before" in done.stderr
+    assert list((earlier / "backups").iterdir()) == []
 
 
 def test_a_database_of_a_newer_version_is_refused(current: Path) -> None:

@@ -48,3 +48,12 @@ def test_an_impossible_administrator_is_refused_with_what_to_do(tmp_path: Path) 
     assert done.returncode == 1
     assert "ADMIN_EMAIL is 'nobody', which is no e-mail address." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_manual_that_cannot_be_loaded_does_not_take_the_password_along(tmp_path: Path) -> None:
+    (tmp_path / "manual.json").symlink_to(tmp_path / "nowhere" / "manual.json")
+    done = manage(tmp_path, "setup")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Password +\w{16}   \(shown only now\)", done.stdout)
+    assert "The manual could not be loaded" in done.stderr
+    assert not (tmp_path / ".run" / "first_start").exists()

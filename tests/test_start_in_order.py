@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from privategpt.rundir import Lock
+from privategpt.serving.workplace import workplace
 from tests import databases, leg
 from tests.patience import PATIENCE
 from tests.redis_server import Redis, a_redis
@@ -118,6 +122,20 @@ def test_a_backup_that_is_under_way_keeps_its_drafts(tmp_path: Path) -> None:
         process.stdout.close()
 
 
+def test_a_name_whose_note_somebody_else_has_is_not_taken(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DATA_DIR = tmp_path
+    names = iter(["theirs", "ours"])
+    monkeypatch.setattr(secrets, "token_hex", lambda _size: next(names))
+    (tmp_path / ".run" / "drafts").mkdir(parents=True)
+    theirs = Lock(tmp_path / ".run" / "drafts" / ".work-theirs")
+    assert theirs.take()
+    with workplace(tmp_path) as folder:
+        assert folder.name == ".work-ours"
+    theirs.release()
+
+
 def test_a_secret_that_others_may_write_is_warned_of(tmp_path: Path) -> None:
     with Server(settled(tmp_path)) as server:
         assert "Others on this machine" not in server.complaints
@@ -139,9 +157,12 @@ def test_who_waits_for_ready_can_sign_in(tmp_path: Path) -> None:
         until(lambda: is_ready(client), "it is ready")
         assert client.post("/api/v1/login", json=login).status_code == 200
         with server:
-            (tmp_path / ".run" / "first_start").touch()
+            marker = Lock(tmp_path / ".run" / "first_start")
+            assert marker.take()
             found = client.get("/ready")
             assert (found.status_code, found.json()) == (503, {"error": "The first start is under way."})
+            marker.release()  # as when it was killed: somebody can sign in
+            assert client.get("/ready").status_code == 200
 
 
 def is_ready(client: httpx.Client) -> bool:

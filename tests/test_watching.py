@@ -48,6 +48,46 @@ def test_each_figure_is_one_of_the_programs(expression: str) -> None:
     assert named - known() == set()
 
 
+def sides(expression: str) -> list[str]:
+    """What stands on both sides of operators outside of all brackets."""
+    depth, found, word = 0, [""], ""
+    for word in re.split(r"(\s+(?:and|or|unless|[-+*/]|[<>]=?|[=!]=)\s+|[(){}\[\]])", expression):
+        if word in {"(", "{", "["}:
+            depth += 1
+        elif word in {")", "}", "]"}:
+            depth -= 1
+        if not depth and word.strip() in {"and", "or", "unless", *"-+*/<>", "<=", ">=", "==", "!="}:
+            found.append("")
+        else:
+            found[-1] += word
+    return [side.strip() for side in found]
+
+
+def labels(side: str) -> str | None:
+    """Which labels it has: "" is none, "*" all that there are; None for a number, which goes with any."""
+    if re.fullmatch(r"[\d.e]+", side):
+        return None
+    if match := re.match(r"(?:min|max|sum|count|avg) by \((\w+)\)", side):
+        return match[1]
+    if re.match(r"(?:min|max|sum|count|avg|absent)\s*\(", side):
+        return ""
+    if match := re.match(r"(?:clamp_min|histogram_quantile)\((.*)\)$", side):
+        inner = {labels(each) for part in re.split(r",\s*(?![^(]*\))", match[1]) for each in sides(part)} - {None}
+        return "" if inner == {"le"} else inner.pop()
+    return "*"
+
+
+@pytest.mark.parametrize("expression", sorted(set(expressions())))
+def test_both_sides_have_the_same_labels_or_they_would_never_meet(expression: str) -> None:
+    assert len({labels(side) for side in sides(expression)} - {None}) == 1
+
+
+def test_sides_that_never_meet_are_noticed() -> None:
+    """As an alert had them that was silent for ever."""
+    expression = "max(a) - max(b) > 0 and delta(b[30m]) == 0"
+    assert [labels(side) for side in sides(expression)] == ["", "", None, "*", None]
+
+
 def test_a_figure_that_is_not_there_would_be_noticed() -> None:
     assert "switchboard_asks_total" in known()
     assert "switchboard_ask_wait_seconds" in known()
@@ -80,3 +120,6 @@ def test_the_unit_waits_for_a_database_and_may_do_little() -> None:
     known_settings = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert {word.split("=")[0] for word in service["Environment"].split()} <= known_settings
     assert Path(service["WorkingDirectory"]).is_absolute()
+    (log,) = re.findall(r"`LOG_FILE=(/\S+)`", (ROOT / "docs/operations.md").read_text())
+    assert service["ProtectSystem"] == "strict"
+    assert Path(log).parent == Path("/var/log") / service["LogsDirectory"], "the only place there that it may write"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from django.apps import apps
-from django.db import connection
 
 from accounts.models import Group, User
 from privategpt import ingest
@@ -173,11 +169,3 @@ def test_whoever_may_read_chats_of_others_sees_no_more_than_their_owner(
     assert "gate closes" in root.get(place).content.decode()
     alice.groups.remove(harbour)
     assert "gate closes" not in root.get(place).content.decode()
-
-
-def test_the_migration_copies_the_groups_of_each_chat(alice: User, harbour: Group) -> None:
-    chat, other = asked(alice), asked(alice)
-    chat.groups.add(harbour)
-    migration = importlib.import_module("privategpt.migrations.0011_message_groups")
-    migration.copy_from_chats(apps, SimpleNamespace(connection=connection))
-    assert (chat.messages.get().groups, other.messages.get().groups) == ([harbour.pk], [])

@@ -18,6 +18,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='auditentry',
             name='times',
-            field=models.PositiveIntegerField(default=1, verbose_name='times'),
+            field=models.PositiveIntegerField(db_default=1, default=1, verbose_name='times'),
         ),
     ]

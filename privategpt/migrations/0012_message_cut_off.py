@@ -12,6 +12,7 @@ class Migration(migrations.Migration):
             "cut_off",
             models.CharField(
                 blank=True,
+                db_default="",
                 default="",
                 help_text="Why a complete answer is not whole, as a code; see `Cut`.",
                 max_length=20,

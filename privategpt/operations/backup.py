@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +76,21 @@ def back_up(target: Path) -> Manifest:
         rows = stores.dump(connection, folder / name)
         applied = sorted(".".join(each) for each in MigrationLoader(connection).applied_migrations)
         contents = archive.Contents(version(), made_at, connection.vendor, applied, rows)
-        manifest = archive.write(target, contents, {name: folder / name} | _kept(folder), drafts=folder)
+        return archive.write(target, contents, {name: folder / name} | _kept(folder), drafts=folder)
+
+
+def make(target: Path) -> Manifest:
+    """The same, looked through once more: one of which no restore could be made goes, and is none.
+
+    Raises CannotStore, BadArchive, CannotRestore, OSError; then there is no file.
+    """
+    manifest = back_up(target)
+    try:
+        verify(target)
+    except BaseException:
+        with suppress(OSError):
+            target.unlink(missing_ok=True)
+        raise
     _note(target)
     return manifest
 
@@ -88,7 +102,7 @@ def _note(target: Path) -> None:
 
 
 def last_made() -> float | None:
-    """When the last backup was made, in seconds since 1970; None when there is none."""
+    """When the last backup was made here, in seconds since 1970; None when there is none."""
     folder = Path(settings.DATA_DIR)
     found = [rundir.place(folder) / LAST, *(folder / "backups").glob(f"switchboard-*{SUFFIX}")]
     return max((path.stat().st_mtime for path in found if path.is_file()), default=None)
@@ -109,7 +123,7 @@ def verify(source: Path) -> Manifest:
 
     Raises BadArchive, CannotRestore, CannotStore, OSError.
     """
-    with workplace(source.parent) as drafts:
+    with _room_beside(source) as drafts:
         manifest = archive.extract(source, drafts)
         secret_key, _ = SECRETS  # a server may have no admin key, and then none is made up
         if secret_key not in manifest.files or not (drafts / secret_key).read_text().strip():
@@ -122,6 +136,17 @@ def verify(source: Path) -> Manifest:
         else:
             stores.list_dump(drafts / file)
         return manifest
+
+
+@contextmanager
+def _room_beside(source: Path) -> Iterator[Path]:
+    """Where there is room for the like of it; in the data folder where nothing can be written beside it."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(workplace(source.parent))
+        except OSError:
+            folder = stack.enter_context(workplace(Path(settings.DATA_DIR)))
+        yield folder
 
 
 # -- restore --------------------------------------------------------------------------------------

@@ -194,15 +194,13 @@ def _proxy() -> Findings:
 
 
 def _backups() -> Findings:
-    folder = Path(settings.DATA_DIR) / "backups"
-    made = sorted(path.stat().st_mtime for path in folder.glob(f"*{backup.SUFFIX}")) if folder.exists() else []
-    age = (time.time() - made[-1]) / 3600 if made else None
-    says = "none is in DATA_DIR/backups" if age is None else f"the last one is {age:.0f} hours old"
+    made, state = schedule.last_made(), schedule.state()
+    age = None if made is None else (time.time() - made) / 3600
+    says = "none is known" if age is None else f"the last one is {age:.0f} hours old"
     if not settings.BACKUP_EVERY:
         level: Level = "ok" if age is not None and age < 7 * 24 else "warn"
         yield Finding(level, "backups", says, "" if level == "ok" else "set BACKUP_EVERY, or have cron make them")
         return
-    state = schedule.state()
     if state and state.error:
         yield Finding("bad", "backups", f"the last try failed: {state.error}", "mend that; it is tried again")
     elif age is None or age > OLD * settings.BACKUP_EVERY:

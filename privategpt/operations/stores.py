@@ -43,6 +43,10 @@ class CannotStore(Exception):
     """The database cannot be dumped or loaded. Says why, and what to do."""
 
 
+class NoTool(CannotStore):
+    """PostgreSQL's client programs are missing, or of another version than the server."""
+
+
 def file_name(connection: BaseDatabaseWrapper) -> str:
     """Under which the database stands in an archive. Raises CannotStore."""
     try:
@@ -189,10 +193,10 @@ def others(connection: Any) -> int:
 
 
 def tool(name: str) -> str:
-    """The path of one of PostgreSQL's client programs. Raises CannotStore."""
+    """The path of one of PostgreSQL's client programs. Raises NoTool."""
     if found := shutil.which(name):
         return found
-    raise CannotStore(f"{name} is not in PATH; {TOOLS}")
+    raise NoTool(f"{name} is not in PATH; {TOOLS}")
 
 
 def address(connection: BaseDatabaseWrapper) -> tuple[str, dict[str, str]]:
@@ -215,5 +219,6 @@ def run(command: list[str], environment: dict[str, str]) -> str:
     if done.returncode:
         said = " ".join(done.stderr.split())[:500]
         advice = next((advice for sign, advice in ADVICE.items() if sign in said), "")
-        raise CannotStore(f"{Path(command[0]).name} failed: {said}{advice}")
+        kind = NoTool if advice == FITTING else CannotStore
+        raise kind(f"{Path(command[0]).name} failed: {said}{advice}")
     return done.stdout

@@ -27,7 +27,6 @@ from privategpt.serving.parts import DOWN, ENDED, SILENT, STARTING, UNREACHABLE,
 GOOD, WATCH, BAD, QUIET = "on", "busy", "bad", "off"  # how a finding's jack looks
 OLD_SOURCE = 15 * 60.0  # seconds after which a source that is not finished is a matter for somebody
 LONG_WAIT = 60.0  # the same for a question in line
-OLD_BACKUP = 2 * 24 * 3600.0
 LITTLE_SHARE, LITTLE_SPACE = 0.05, 2e9  # of a file system, and bytes: less than both is little
 MANY_FAILED = 0.1  # of the answers of an hour
 
@@ -60,7 +59,7 @@ def page(request: UserRequest) -> HttpResponse:
     sections = [
         (gettext("Parts"), [_part(part) for part in place.parts]),
         (gettext("Work"), list(_work(work))),
-        (gettext("Machine"), list(_machine(place))),
+        (gettext("Machine"), list(_machine(place, work))),
     ]
     bad = sum(found.jack == BAD for _title, findings in sections for found in findings)
     shown = {"here": "dashboard", "sections": sections, "bad": bad, "now": timezone.localtime()}
@@ -117,7 +116,7 @@ def _counted(sources: int, passages: int) -> str:
     return ngettext("%(n)s, %(passages)s passages to do", "%(n)s, %(passages)s passages to do", sources) % said
 
 
-def _machine(place: Place) -> Iterator[Finding]:
+def _machine(place: Place, work: Work) -> Iterator[Finding]:
     if place.disk_free is not None and place.disk_size:
         share = place.disk_free / place.disk_size
         is_little = share < LITTLE_SHARE and place.disk_free < LITTLE_SPACE
@@ -129,7 +128,7 @@ def _machine(place: Place) -> Iterator[Finding]:
             if is_little
             else "",
         )
-    yield _backup(place.backup_age)
+    yield _backup(health.backup_age(place, work), work.backup_error)
     if settings.REDIS_URL:
         is_cut_off = relay_status.line().is_cut_off
         yield Finding(
@@ -140,14 +139,17 @@ def _machine(place: Place) -> Iterator[Finding]:
         )
 
 
-def _backup(age: float | None) -> Finding:
+def _backup(age: float | None, error: str) -> Finding:
     title, command = gettext("Last backup"), "manage.py backup"
+    if error:
+        figure = gettext("None") if age is None else gettext("%(time)s ago") % {"time": span(age)}
+        return Finding(BAD, title, figure, gettext("The last try failed: %(reason)s") % {"reason": error})
     if age is None:
         words = gettext("Make one with %(command)s, and let a timer make one every day.")
         return Finding(BAD, title, gettext("None"), words % {"command": command})
     words = gettext("Make one with %(command)s; does the timer run?") % {"command": command}
     figure = gettext("%(time)s ago") % {"time": span(age)}
-    return Finding(BAD, title, figure, words) if age > OLD_BACKUP else Finding(GOOD, title, figure)
+    return Finding(BAD, title, figure, words) if age > health.old_backup() else Finding(GOOD, title, figure)
 
 
 def span(seconds: float) -> str:

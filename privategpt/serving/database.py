@@ -200,20 +200,19 @@ def _dumped(connection: BaseDatabaseWrapper) -> Path | None:
     """By pg_dump. Where that is missing or of another version the log says so, and migrating goes on."""
     folder = Path(settings.DATA_DIR) / "backups"
     target = folder / f"before-migrating-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.dump"
-    draft = target.with_suffix(".part")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        stores.dump(connection, draft)
-        draft.rename(target)
+        with workplace(folder) as drafts:
+            stores.dump(connection, drafts / target.name)
+            (drafts / target.name).rename(target)
         for old in sorted(folder.glob("before-migrating-*.dump"))[:-COPIES]:
             old.unlink()
-    except OSError as error:
-        raise NotReady(f"The database could not be copied to {target} before migrating ({error}).") from error
-    except stores.CannotStore as reason:
-        logger.warning("The database is migrated without a copy from before: %s", reason)
+    except stores.NoTool as lack:
+        logger.warning("The database is migrated without a copy from before: %s", lack)
         return None
-    finally:
-        draft.unlink(missing_ok=True)
+    except (OSError, DatabaseError, stores.CannotStore) as error:
+        reason = _line(error)
+        raise NotReady(f"The database could not be copied to {target} before migrating ({reason}).") from error
     return target
 
 

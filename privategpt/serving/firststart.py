@@ -17,6 +17,7 @@ from django.db import IntegrityError, transaction
 from accounts import audit
 from accounts.models import Token, User
 from privategpt import rundir
+from privategpt.rundir import Lock
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ NAME = "Administrator"  # the first one's, until they give themselves another
 BUILT_IN = "built-in agent, issued by serve"  # the name of its token
 
 WEAK, FEW_LETTERS = 16, 8  # a key that is shorter, or made of fewer different characters, is soon found by trying
+
+_held: dict[Path, Lock] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +92,28 @@ def begin() -> None:
     if has_administrator():
         done()
     else:
-        _marker().touch(mode=0o600)
+        lock = _marker()
+        if lock.take():
+            _held[lock.path] = lock
 
 
 def done() -> None:
     """The administrator can sign in, and whatever else a first start makes is there."""
-    _marker().unlink(missing_ok=True)
+    lock = _marker()
+    lock.path.unlink(missing_ok=True)
+    _held.pop(lock.path, lock).release()
 
 
 def is_under_way() -> bool:
-    """Whether the first start on this data folder has not done all yet."""
-    return _marker().exists()
+    """Whether the first start on this data folder has not done all yet. One that was killed when it
+    had made its administrator is over."""
+    lock = _marker()
+    return lock.path.exists() and (lock.is_held() or not has_administrator())
 
 
-def _marker() -> Path:
-    return rundir.place(Path(settings.DATA_DIR)) / "first_start"
+def _marker() -> Lock:
+    """The kernel lets go of it when the process ends that makes the first start, however it ends."""
+    return Lock(rundir.place(Path(settings.DATA_DIR)) / "first_start")
 
 
 def agent_key() -> str:

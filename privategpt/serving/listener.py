@@ -59,11 +59,17 @@ def listen_after(folder: Path, host: str, port: int) -> tuple[socket.socket, Sit
     """As `listen`, but where a supervisor was killed whose web servers hold the port until they have noticed, waits for
     their end. The lock is to be released when the port is given up in order. Raises CannotListen."""
     lock = Lock(rundir.place(folder) / f"port-{port}")
-    if port and lock.take():
-        if lock.said():
-            _await(host, port)
+    is_ours = bool(port) and lock.take()
+    if is_ours and lock.said():
+        _await(host, port)
+    try:
+        listener, site = listen(host, port)
+    except CannotListen:
+        lock.release()  # another program has it, and no later start is to wait for that one's end
+        raise
+    if is_ours:
         lock.note(str(os.getpid()))
-    return *listen(host, port), lock
+    return listener, site, lock
 
 
 def _await(host: str, port: int) -> None:

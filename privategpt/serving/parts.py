@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -41,6 +43,8 @@ def note(folder: Path, parts: Sequence[Part]) -> None:
     path = _path(folder)
     draft = path.with_suffix(".part")
     with contextlib.suppress(OSError):
+        if not path.exists():
+            _sweep(folder)
         draft.write_bytes(msgspec.json.encode(Note(time.time(), list(parts))))
         draft.replace(path)
 
@@ -48,6 +52,11 @@ def note(folder: Path, parts: Sequence[Part]) -> None:
 def forget(folder: Path) -> None:
     """This process keeps nothing any more; others that were killed do not either."""
     _path(folder).unlink(missing_ok=True)
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """The notes of those that were killed."""
     for path in rundir.place(folder).glob("parts-*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > 10 * FRESH:
@@ -67,4 +76,10 @@ def known(folder: Path) -> list[Part]:
 
 
 def _path(folder: Path) -> Path:
-    return rundir.place(folder) / f"parts-{os.getpid()}.json"
+    return rundir.place(folder) / f"parts-{_own_name()}.json"
+
+
+@cache
+def _own_name() -> str:
+    """Of this process alone: in containers that share the folder each supervisor may have the same id."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"

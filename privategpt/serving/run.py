@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from privategpt import manual
 from privategpt.serving import database, firststart, parts, probe
@@ -118,18 +118,12 @@ class Run:
     def _say(self, show: Callable[[Welcome], object], agents: int) -> None:
         """The first administrator is made only here, when nothing lies between that and the password on the screen."""
         administrator = firststart.first_administrator()
-        self._load_manual()
+        manual.load_if_possible()
         connections.close_all()  # this thread's
         show(Welcome(self._site, Path(settings.DATA_DIR), self._key(), administrator, agents, self._strangers))
         if not self._given_key:
             firststart.KeyFile().note_shown()
         firststart.done()
-
-    def _load_manual(self) -> None:
-        try:
-            manual.load()
-        except (DatabaseError, OSError) as fault:  # the server is useful without it
-            logger.warning("The manual could not be loaded: %s", fault)
 
     def _key(self) -> Key:
         if self._given_key:

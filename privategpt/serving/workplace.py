@@ -25,9 +25,7 @@ UNNOTED = 24 * 3600.0  # seconds after which a folder that no note knows (of an 
 def workplace(parent: Path) -> Iterator[Path]:
     """A folder on the file system where the result will be; gone at the end. Those of killed processes go first."""
     sweep()
-    name = f"{PREFIX}{secrets.token_hex(8)}"
-    lock = Lock(_notes() / name)
-    lock.take()
+    name, lock = _taken()
     lock.note(str((parent / name).absolute()))  # first: what is made is known from then on
     folder = parent / name
     try:
@@ -35,6 +33,15 @@ def workplace(parent: Path) -> Iterator[Path]:
         yield folder
     finally:
         _clear(folder, lock)
+
+
+def _taken() -> tuple[str, Lock]:
+    """A name of our own. Another process that sweeps just now may be quicker with a new note's lock: then another."""
+    while True:
+        name = f"{PREFIX}{secrets.token_hex(8)}"
+        lock = Lock(_notes() / name)
+        if lock.take():
+            return name, lock
 
 
 def sweep() -> None:

@@ -33,8 +33,8 @@ class Command(BaseCommand):
             raise CommandError(f"{target} is there already; name another file.")
         began = time.monotonic()
         try:
-            manifest = backup.back_up(target)
-        except (CannotStore, DatabaseError, OSError) as fault:
+            manifest = backup.make(target)
+        except (CannotStore, BadArchive, backup.CannotRestore, DatabaseError, OSError) as fault:
             raise CommandError(f"No backup was made. {fault}") from fault
         size = target.stat().st_size / (1 << 20)
         rows = sum(manifest.rows.values())

@@ -45,10 +45,11 @@ class Command(BaseCommand):
         except (Held, database.NotReady, firststart.BadSetting) as error:
             raise CommandError(str(error)) from error
         administrator = firststart.first_administrator()
-        manual.load()
-        firststart.done()
-        for name, value in self._rows(administrator):
+        for name, value in self._rows(administrator):  # at once: nobody else knows the password
             self.stdout.write(f"  {name:<12} {value}")
+        self.stdout.flush()
+        manual.load_if_possible()
+        firststart.done()
 
     def _wait(self, patience: float) -> None:
         """Until the database takes a connection, or the time is over; what is wrong then is said by who uses it."""
