@@ -164,18 +164,10 @@ def _tops(text: str) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     depth = 0
     for token in tokens:
-        if depth == 0 and (token.map or token.type == "footnote_reference_open"):
-            found.append((_first_line(token, tokens), token.type))
+        if depth == 0 and token.map:
+            found.append((token.map[0], token.type))
         depth += token.nesting
     return found
-
-
-def _first_line(token: Token, tokens: Sequence[Token]) -> int:
-    """A footnote's own token does not know its place; the one within does."""
-    if token.map:
-        return token.map[0]
-    within = tokens[tokens.index(token) + 1 :]
-    return next((each.map[0] for each in within if each.map), 0)
 
 
 def _before_formula(lines: Sequence[str], tops: Sequence[tuple[int, str]], start: int) -> int:
