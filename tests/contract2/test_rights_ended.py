@@ -234,6 +234,9 @@ def test_a_narrowed_tokens_stream_tells_no_more_than_its_plain_reply(
     assert SPICE not in narrowed.get(f"/chats/{chat}").body.decode()
     own = as_alice.stream("GET", f"/chats/{chat}", None, headers)
     assert next(event for event in own if event.kind == "delta")
+    Echo.after = None
+    left = [own] if is_finished else [stream, own]
+    assert {list(each)[-1].kind for each in left} == {"done"}
 
 
 def test_a_narrowed_token_takes_up_what_rests_on_its_groups(as_alice: Program, narrowed: Program, beta: Group) -> None:
