@@ -64,6 +64,7 @@ async def test_many_follow_one_answer_and_hear_the_same(scripted: type[Scripted]
     more = asyncio.Event()
     scripted.says("One ", more, *["word "] * 100)
     message = await begun(await db(chat, alice))
+    await until(lambda: desk.current().running[message.pk].growing.length > 0)  # its own threads are there
     followers = [asyncio.ensure_future(followed(message)) for _ in range(50)]
     before = threading.active_count()
     await asyncio.sleep(0.02)

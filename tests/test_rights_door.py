@@ -26,7 +26,7 @@ KNOWN = {
     ("answers.py", "Chat.filter"): "by the id of a chat whose owner was compared; it writes",
     ("pages/dashboard.py", "Source.kept"): "counts for administrators; titles go through `visible_to`",
     ("pages/guide.py", "Source.kept"): "whether there is any, for administrators",
-    ("management/commands/reindex.py", "Source.aggregate"): "progress, for whoever runs the server",
+    ("management/commands/reindex.py", "Source.not_deleted"): "progress, for whoever runs the server",
 }
 
 

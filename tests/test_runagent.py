@@ -17,11 +17,11 @@ from django.core.management import CommandError, call_command
 from privategpt.llm.embedded import available
 from tests.fake_relay import relay
 from tests.fake_upstream import DONE, event, sse, upstream
+from tests.patience import PATIENCE
 
 HOUSE = Path(__file__).resolve().parent.parent
 WITHOUT = "import sys; sys.modules['xllamacpp'] = None; import manage; manage.main()"
 ENDPOINT = ("--base-url", "http://127.0.0.1:9/v1", "--model", "x")  # nobody listens there
-START = 20.0  # seconds for a process to start and end on a busy machine
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def runagent(
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
-    async with asyncio.timeout(START):
+    async with asyncio.timeout(PATIENCE):
         _, errors = await process.communicate()
     assert process.returncode is not None
     return process.returncode, errors.decode()
@@ -67,7 +67,7 @@ def models_left(folder: Path) -> list[Path]:
 
 
 async def connected(hub: Any) -> Any:
-    async with asyncio.timeout(START):
+    async with asyncio.timeout(PATIENCE):
         peer = await hub.peers.get()
     await peer.greet()
     return peer
@@ -127,7 +127,7 @@ async def test_it_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
 async def test_it_stops_at_once_while_no_relay_is_there(tmp_path: Path) -> None:
     async with runagent(tmp_path, "--url", "127.0.0.1:9", *ENDPOINT) as process:
         assert process.stderr
-        async with asyncio.timeout(START):
+        async with asyncio.timeout(PATIENCE):
             assert b"is the server running?" in await process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         assert (await ended(process))[0] == 0

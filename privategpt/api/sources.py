@@ -94,7 +94,8 @@ class Sources(ApiView):
     def post(self) -> dict[str, Any]:
         """Saved, and found by its words, before the answer leaves. Vectors follow."""
         groups = own_groups(self.caller, self.fields.get("groups", []))
-        _may_keep(self.caller, groups, is_public=not groups)
+        if not groups:
+            _may_publish(self.caller)
         cut = ingest.prepare(self.fields["title"], self.fields["content"])
         made = idempotency.kept(self.caller, self.plain, self.raw) or self._store(groups, cut)
         return _ids(made["source"])
@@ -201,10 +202,15 @@ def _own_source(caller: Caller, source: str) -> Source:
 
 def _may_keep(caller: Caller, groups: Sequence[Group] | Any, *, is_public: bool) -> None:
     """Whether all who read such a source are the caller's: their own groups, or everybody for who may publish."""
-    if is_public and (not caller.user.may_use_public or caller.narrowed_to is not None):
-        raise PermissionDenied("You may not store, change or delete public sources.")
+    if is_public:
+        _may_publish(caller)
     if not set(groups) <= set(caller.groups()):
         raise PermissionDenied("This source belongs to a group that is not yours as well.")
+
+
+def _may_publish(caller: Caller) -> None:
+    if not caller.user.may_use_public or caller.narrowed_to is not None:
+        raise PermissionDenied("You may not store, change or delete public sources.")
 
 
 def _ids(source: str) -> dict[str, str]:
