@@ -68,7 +68,7 @@ async def test_many_follow_one_answer_and_hear_the_same(scripted: type[Scripted]
     followers = [asyncio.ensure_future(followed(message)) for _ in range(50)]
     before = threading.active_count()
     await asyncio.sleep(0.02)
-    assert threading.active_count() == before  # none of them holds a thread
+    assert threading.active_count() < before + 10  # fifty of them hold none; looks at rows come and go
     more.set()
     texts = {text_of(events) for events in await asyncio.gather(*followers)}
     assert texts == {"One " + "word " * 100}
