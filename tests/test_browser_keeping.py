@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import PASSWORD, Stage, ask, comes, stage
+from tests.browser import PASSWORD, Gate, Stage, ask, comes, stage
 from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
@@ -113,13 +113,20 @@ def test_send_again_asks_once_and_says_when_that_is_lost_too(place: Stage) -> No
         assert page.locator(f".exchange h2:has-text('{TYPED}')").count() == 1
 
 
-def test_a_form_that_stays_ends_no_stream(place: Stage) -> None:
-    """The server is away when another answer is asked for: the one that grows goes on."""
+@contextmanager
+def halfway(place: Stage) -> Iterator[tuple[Page, Gate]]:
+    """A page on which an answer has begun, and what lets it end."""
     gate = place.writer.gate()
     with opened(place) as page:
         place.writer.will_say("Yes, ", gate, "it is.")
         ask(page, "Is it tight?")
         page.wait_for_selector("[data-grown]:has-text('Yes')")
+        yield page, gate
+
+
+def test_a_form_that_stays_ends_no_stream(place: Stage) -> None:
+    """The server is away when another answer is asked for: the one that grows goes on."""
+    with halfway(place) as (page, gate):
         here = page.evaluate("words('here')")
         page.route(f"**{here}", lambda route: route.abort())
         page.evaluate("document.querySelector('#again').requestSubmit()")
@@ -151,11 +158,7 @@ def test_who_signs_in_again_is_back_with_what_was_typed(place: Stage, is_new: bo
 
 
 def test_an_answer_whose_reader_was_signed_out_leaves_the_text(place: Stage) -> None:
-    gate = place.writer.gate()
-    with opened(place) as page:
-        place.writer.will_say("Yes, ", gate, "it is.")
-        ask(page, "Is it tight?")
-        page.wait_for_selector("[data-grown]:has-text('Yes')")
+    with halfway(place) as (page, gate):
         page.fill("[name=question]", TYPED)
         page.context.clear_cookies()
         gate.open()

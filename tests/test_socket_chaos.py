@@ -96,7 +96,7 @@ async def test_every_ask_ends_rightly_or_with_a_reason_by_its_deadline(hasty: Do
     outcomes = [outcome for found in rounds for outcome in found]
     assert len(outcomes) == CALLERS * ASKS
     for content, took, reply in outcomes:
-        assert took < 3.0 + PATIENCE / 5  # the deadline, and what a busy machine adds: the callers share it
+        assert took < 3.0 + PATIENCE / 10  # the deadline, and what a busy machine adds: the callers share it
         if reply.status_code == 200:
             assert reply.json()["content"] == echo_of(content)
         else:
