@@ -110,7 +110,7 @@ def test_work_that_waits_and_answers_that_failed_are_told(alice: User) -> None:
         state=Source.State.PROCESSING, passages_total=5, passages_done=2, updated_at=timezone.now() - timedelta(hours=3)
     )
     words = shown()
-    assert "1, 3 passages to do" in words
+    assert "1 source; passages to do: 3" in words
     assert "The oldest made no step for 3 hours" in words
     assert "1 of 2" in words
     assert "The log names each failure" in words

@@ -113,7 +113,10 @@ def _counted(sources: int, passages: int) -> str:
     if not sources:
         return number_format(0)
     said = {"n": number_format(sources), "passages": number_format(passages)}
-    return ngettext("%(n)s, %(passages)s passages to do", "%(n)s, %(passages)s passages to do", sources) % said
+    words = ngettext(
+        "%(n)s source; passages to do: %(passages)s", "%(n)s sources; passages to do: %(passages)s", sources
+    )
+    return words % said
 
 
 def _machine(place: Place, work: Work) -> Iterator[Finding]:
